@@ -1,0 +1,50 @@
+"""Evaluate a run again, from its folder alone.
+
+  python -m experiments.evaluate --workdir=checkpoints/<run>
+  python -m experiments.evaluate --workdir=checkpoints/<run> --format=json
+
+Prints the metrics of the last checkpoint and whether they are those of metrics.json.
+Nothing is written.
+"""
+
+from experiments import console, flags
+from ncf_jax.config import EvaluateOptions
+
+
+def main(options: EvaluateOptions) -> None:
+    """Evaluates and prints."""
+    from experiments import runs, train
+    from ncf_jax import models, report
+
+    run = runs.load(options.workdir)
+    stored = report.read_results(run.workdir)
+    config = run.config
+    found = report.make_results(
+        title=models.title(config),
+        dataset=run.dataset,
+        split=run.split,
+        seeds=range(config.seed, config.seed + config.num_seeds),
+        k=config.k,
+        evaluations=train.judge(run.model, run.params, run.dataset, run.split, config),
+        baselines={},
+    )
+    if options.format == "json":
+        console.say(report.dumps(found).rstrip())
+        return
+    console.say(f"{run.workdir}: after epoch {run.epoch} of {config.epochs}")
+    console.results(found)
+    if stored is None:
+        console.say(
+            "The run is not finished: there is no metrics.json to compare with."
+        )
+    elif stored["metrics"] == found["metrics"]:
+        console.say("The same figures as in metrics.json, to the last digit.")
+    else:
+        for name, metric in found["metrics"].items():
+            was = stored["metrics"].get(name, {}).get("mean")
+            if was != metric["mean"]:
+                console.say(f"{name}: {metric['mean']} here, {was} in metrics.json")
+
+
+if __name__ == "__main__":
+    flags.run(main, EvaluateOptions, __doc__)

@@ -1,0 +1,165 @@
+"""The bridge between the command line and the library, and the only one.
+
+A dataclass of options becomes absl flags of the same names; what was given becomes
+that dataclass, validated; and a configuration becomes a flagfile that repeats it. A
+mistake ends the program with one sentence on standard error and the exit code of its
+kind (`ncf_jax.errors`); nothing has been read or written by then.
+"""
+
+import dataclasses
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from absl import flags
+
+from ncf_jax.config import Config, Options
+from ncf_jax.errors import ConfigError, NcfError
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+DATA_DIR_VARIABLE = "NCF_JAX_DATA_DIR"
+NOUNS: dict[type, str] = {int: "a whole number", float: "a number", str: "text"}
+
+
+class _Parser(flags.ArgumentParser):
+    """Parses one value and says in plain words what was wanted."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.kind = kind
+        self.syntactic_help = NOUNS[kind]
+
+    def parse(self, argument: Any) -> Any:
+        """The value of `argument`, or a ValueError that absl puts the flag before."""
+        try:
+            return self.kind(argument)
+        except ValueError:
+            raise ValueError(f"wants {NOUNS[self.kind]}; found {argument!r}") from None
+
+    def flag_type(self) -> str:
+        """For absl's help."""
+        return self.kind.__name__
+
+
+def define(options: type[Options]) -> flags.FlagValues:
+    """One flag for each field of `options`, and `--flagfile`."""
+    values = flags.FlagValues()
+    for field in dataclasses.fields(options):
+        text, kind = field.metadata["help"], type(field.default)
+        if field.metadata["choices"]:
+            text += f" One of: {', '.join(field.metadata['choices'])}."
+        default = default_of(field)
+        if kind is bool:
+            flags.DEFINE_boolean(field.name, default, text, flag_values=values)
+        else:
+            flags.DEFINE(
+                _Parser(kind),
+                field.name,
+                default,
+                text,
+                flag_values=values,
+                serializer=flags.ArgumentSerializer(),
+            )
+    return values
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """A field's default; the environment may name another data folder."""
+    if field.name == "data_dir":
+        return os.environ.get(DATA_DIR_VARIABLE) or field.default
+    return field.default
+
+
+def parse(options: type[OptionsT], arguments: Sequence[str]) -> OptionsT:
+    """The options that `arguments` give.
+
+    Raises:
+      ConfigError: an unknown flag, an impossible value or a contradiction.
+    """
+    values = define(options)
+    names = {field.name for field in dataclasses.fields(options)}
+    try:
+        rest = values(["", *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        near = difflib.get_close_matches(error.flagname, names, n=1)
+        hint = f" Did you mean --{near[0]}?" if near else " --help lists all flags."
+        raise ConfigError(f"There is no flag --{error.flagname}.{hint}") from None
+    except flags.CantOpenFlagFileError as error:
+        raise ConfigError(f"The flagfile cannot be read: {error}") from None
+    except flags.Error as error:
+        text = str(error).removeprefix("flag ")
+        raise ConfigError(text if text.startswith("--") else f"Flags: {text}") from None
+    if rest:
+        raise ConfigError(
+            f"Expected flags only; found {rest[0]!r}. Write --name=value."
+        )
+    return options(**{name: values[name].value for name in names})
+
+
+def to_flagfile(config: Config) -> str:
+    """Every effective flag, a line each; `--flagfile` of it repeats the run.
+
+    The workdir stands in a comment: repeating a run makes a new one.
+    """
+    lines = [
+        "# Every effective flag of this run. To repeat it:",
+        "#   python -m experiments.train --flagfile=<this file> --workdir=<new folder>",
+    ]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name == "workdir":
+            continue
+        if field.name in ("data_dir", "cache_dir") and value:
+            value = Path(value).resolve()  # the same from any folder
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        lines.append(f"--{field.name}={text}")
+    return "\n".join(lines) + "\n"
+
+
+def run(main: Callable[[Any], None], options: type[Options], text: str | None) -> None:
+    """Parses the command line, runs `main(options)` and exits.
+
+    Args:
+      main: the command.
+      options: the dataclass of its options.
+      text: the module's docstring, shown by `--help`.
+    """
+    arguments = sys.argv[1:]
+    if any(word in ("--help", "-h", "-help", "--helpfull") for word in arguments):
+        print(f"{(text or '').strip()}\n\nflags:\n{define(options).get_help()}")
+        sys.exit(0)
+    try:
+        main(parse(options, arguments))
+    except NcfError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("Interrupted. The same command goes on from the last checkpoint.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # the reader of our output has gone
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        _fail(f"{error.filename or 'A file'}: {error.strerror}.", 4)
+    except MemoryError:
+        _fail(OUT_OF_MEMORY, 6)
+    except RuntimeError as error:  # XLA's own error class is a RuntimeError
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        _fail(OUT_OF_MEMORY, 6)
+
+
+OUT_OF_MEMORY = (
+    "Out of memory. The last checkpoint is whole; use a smaller --batch_size, "
+    "--embedding_dim or --num_seeds."
+)
+
+
+def _fail(sentence: str, code: int) -> None:
+    sys.stdout.flush()
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(code)

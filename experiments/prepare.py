@@ -1,0 +1,49 @@
+"""Read, filter, index and split a data set, and print what came out.
+
+  python -m experiments.prepare --dataset=ml-latest-small --data_dir=../shared/data
+  python -m experiments.prepare --dataset=ml-latest-small --export_dir=exported
+
+A release that is missing from --data_dir is downloaded over https and verified. With
+--export_dir the merged table and the split are written as CSV files.
+"""
+
+from pathlib import Path
+
+from experiments import console, flags
+from ncf_jax.config import PrepareOptions
+
+
+def main(options: PrepareOptions) -> None:
+    """Prepares and prints; writes only where asked."""
+    from ncf_jax.data import prepare
+
+    dataset = prepare.prepare(options)
+    split = prepare.split(dataset, options)
+    tagged = int(dataset.features.tags.any(axis=1).sum())
+    rows = [
+        ["data", dataset.label],
+        ["users", f"{dataset.num_users:,}"],
+        ["movies", f"{dataset.num_items:,}"],
+        ["ratings", f"{len(dataset.user):,}"],
+        ["train", f"{len(split.train):,}"],
+        ["valid", f"{len(split.valid):,}"],
+        ["test", f"{len(split.test):,}"],
+        ["genres", f"{len(dataset.genre_names):,}"],
+        ["movies with tag features", f"{tagged:,}"],
+        ["split made by", split.definition],
+        ["data fingerprint", dataset.fingerprint],
+        ["split fingerprint", split.fingerprint],
+    ]
+    if dataset.floor_rmse is not None:
+        rows.append(["lowest RMSE to be expected", f"{dataset.floor_rmse:.4f}"])
+    for note in dataset.notes:
+        rows.append(["note", note])
+    width = max(len(name) for name, _ in rows)
+    console.say(*(f"{name:<{width}}  {value}" for name, value in rows))
+    if options.export_dir:
+        for path in prepare.export(dataset, split, Path(options.export_dir)):
+            console.say(f"written: {path}")
+
+
+if __name__ == "__main__":
+    flags.run(main, PrepareOptions, __doc__)

@@ -1,0 +1,58 @@
+"""Rows -> batches of one static shape: padded and masked, never dropped."""
+
+import jax
+import jax.numpy as jnp
+
+from ncf_jax.types import Batch, Interactions
+
+
+def num_batches(num_rows: int, batch_size: int) -> int:
+    """Batches that hold `num_rows`, the short last one included.
+
+    Example:
+      >>> num_batches(56_505, 512)
+      111
+    """
+    return -(-num_rows // batch_size)
+
+
+def epoch_batches(
+    key: jax.Array | None, num_rows: int, batch_size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Row positions of every batch of one epoch.
+
+    Args:
+      key: of the shuffle; None keeps the order.
+      num_rows: N.
+      batch_size: B.
+
+    Returns:
+      index: [S, B] int32; each row once, then zeros as padding.
+      weight: [S, B] float32; 1 for a row, 0 for padding.
+
+    Example:
+      >>> index, weight = epoch_batches(None, 3, 2)
+      >>> index.tolist(), weight.tolist()
+      ([[0, 1], [2, 0]], [[1.0, 1.0], [1.0, 0.0]])
+    """
+    steps = num_batches(num_rows, batch_size)
+    order = jnp.arange(num_rows, dtype=jnp.int32)
+    if key is not None:
+        order = jax.random.permutation(key, order)
+    padded = jnp.zeros(steps * batch_size, jnp.int32).at[:num_rows].set(order)
+    weight = (jnp.arange(steps * batch_size) < num_rows).astype(jnp.float32)
+    shape = (steps, batch_size)
+    return padded.reshape(shape), weight.reshape(shape)
+
+
+def take(data: Interactions, index: jax.Array, weight: jax.Array) -> Batch:
+    """The examples at `index` [...], with the features of their items."""
+    item = jnp.asarray(data.item)[index]
+    features = jax.tree.map(jnp.asarray, data.features)
+    return Batch(
+        user=jnp.asarray(data.user)[index],
+        item=item,
+        features=features.rows(item),
+        rating=jnp.asarray(data.rating)[index],
+        weight=weight,
+    )

@@ -1,0 +1,243 @@
+"""State, configuration and vocabulary as one unit, by orbax: whole or invisible.
+
+Below `<workdir>/state/` lie one folder an epoch, with the training state and what is
+needed to go on or to judge it (configuration, fingerprints, history), and `dataset/`,
+written once, with the prepared data and its split. So a run folder can be evaluated
+and asked for recommendations when the files it was made from are gone.
+
+orbax writes to a temporary name and renames, so a process killed at any moment leaves
+either the whole checkpoint or none. Nothing is pickled.
+"""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ncf_jax.errors import RunError
+from ncf_jax.types import Dataset, Split, TrainState, check_dataset, pack, unpack
+
+FORMAT = 1  # raise it when older checkpoints would be misread
+
+# orbax logs each step of its work; our callers say in a sentence what matters.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def _folder(workdir: Path) -> Path:
+    return workdir.resolve() / "state"
+
+
+def _manager(workdir: Path, keep: int | None = None) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        create=keep is not None,
+        # A state of a few megabytes is written in tens of milliseconds; writing in
+        # the background would have to copy it first, since the next epoch reuses
+        # its memory.
+        enable_async_checkpointing=False,
+    )
+    return ocp.CheckpointManager(_folder(workdir), options=options)
+
+
+def _composite() -> ocp.CompositeCheckpointHandler:
+    return ocp.CompositeCheckpointHandler()
+
+
+@contextlib.contextmanager
+def _late_errors_silenced() -> Iterator[None]:
+    """Keeps a damaged checkpoint to one sentence.
+
+    When the first array fails, orbax closes its event loop while the reads of the
+    others are under way; each of them then reports "Event loop is closed" from its
+    own thread, also after the error has reached the caller. So the filter stays when
+    the body fails, and lets everything else through.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = before
+
+
+def latest(workdir: Path) -> int | None:
+    """The last epoch whose checkpoint is whole, or None."""
+    if not _folder(workdir).is_dir():
+        return None
+    with _manager(workdir) as manager:
+        return manager.latest_step()
+
+
+def save(
+    workdir: Path, epoch: int, state: TrainState, meta: dict[str, Any], *, keep: int
+) -> None:
+    """Writes the state after `epoch` with JSON-ready `meta`; keeps the last `keep`.
+
+    Raises:
+      RunError: it could not be written, for want of space for instance; the earlier
+        checkpoints are as they were.
+    """
+    host_state = jax.tree.map(np.asarray, state)
+    try:
+        with _manager(workdir, keep) as manager:
+            manager.save(
+                epoch,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(host_state),
+                    meta=ocp.args.JsonSave({"format": FORMAT, "epoch": epoch, **meta}),
+                ),
+            )
+    except Exception as error:  # tensorstore and orbax raise many kinds
+        raise RunError(
+            f"The checkpoint of epoch {epoch} could not be written to "
+            f"{_folder(workdir)} ({_first_line(error)}). Earlier checkpoints are "
+            f"whole: make room and run the same command again."
+        ) from error
+
+
+def load_meta(workdir: Path, epoch: int) -> dict[str, Any]:
+    """What `save` was given as `meta`, with `format` and `epoch`.
+
+    Raises:
+      RunError: the checkpoint is missing, damaged or of another format.
+    """
+    try:
+        with _manager(workdir) as manager:
+            restored = manager.restore(
+                epoch, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+            )
+        meta = dict(restored["meta"])
+    except Exception as error:
+        raise _damaged(workdir, epoch, error) from error
+    if meta.get("format") != FORMAT:
+        raise RunError(
+            f"The checkpoint of epoch {epoch} in {_folder(workdir)} has format "
+            f"{meta.get('format')!r}; this version reads format {FORMAT}. Use the "
+            f"version named in environment.json."
+        )
+    return meta
+
+
+def load_state(workdir: Path, epoch: int, like: TrainState) -> TrainState:
+    """The state after `epoch`, bit for bit, as NumPy arrays.
+
+    Args:
+      workdir: the run folder.
+      epoch: which, such as `latest(workdir)`.
+      like: a state of the same shapes; `jax.eval_shape` of the learner's init does.
+
+    Raises:
+      RunError: the checkpoint is missing, damaged, or of a model of other shapes.
+    """
+    template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+    try:
+        with _late_errors_silenced(), _manager(workdir) as manager:
+            restored = manager.restore(
+                epoch,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(template)),
+            )
+        state = restored["state"]
+    except Exception as error:
+        raise _damaged(workdir, epoch, error) from error
+    for path, (found, wanted) in _pairs(state, template):
+        if found.shape != wanted.shape or found.dtype != wanted.dtype:
+            raise RunError(
+                f"The checkpoint of epoch {epoch} in {_folder(workdir)} is of another "
+                f"model: {path} is {found.dtype}{list(found.shape)}, wanted "
+                f"{wanted.dtype}{list(wanted.shape)}."
+            )
+    return state
+
+
+def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
+    """Writes the data of a run, once; a whole copy of the same data is kept.
+
+    Raises:
+      RunError: it could not be written.
+    """
+    arrays, texts = pack(dataset)
+    parts = {name: getattr(split, name) for name in ("train", "valid", "test")}
+    about = {
+        "format": FORMAT,
+        "dataset": texts,
+        "split": {"definition": split.definition, "fingerprint": split.fingerprint},
+    }
+    try:
+        with ocp.Checkpointer(_composite()) as checkpointer:
+            checkpointer.save(
+                _folder(workdir) / "dataset",
+                args=ocp.args.Composite(
+                    arrays=ocp.args.StandardSave({**arrays, **parts}),
+                    about=ocp.args.JsonSave(about),
+                ),
+                force=True,
+            )
+    except Exception as error:
+        raise RunError(
+            f"The data of the run could not be written to {_folder(workdir)} "
+            f"({_first_line(error)}). Make room and run the same command again."
+        ) from error
+
+
+def load_dataset(workdir: Path) -> tuple[Dataset, Split]:
+    """The data of a run and its split.
+
+    Raises:
+      RunError: it is missing or damaged.
+    """
+    folder = _folder(workdir) / "dataset"
+    try:
+        with _late_errors_silenced(), ocp.Checkpointer(_composite()) as checkpointer:
+            restored = checkpointer.restore(
+                folder,
+                args=ocp.args.Composite(
+                    arrays=ocp.args.StandardRestore(), about=ocp.args.JsonRestore()
+                ),
+            )
+        about = restored["about"]
+        arrays = {k: np.asarray(v) for k, v in restored["arrays"].items()}
+        parts: dict[str, Any] = {
+            name: arrays.pop(name) for name in ("train", "valid", "test")
+        }
+        dataset = check_dataset(unpack(arrays, about["dataset"]))
+        return dataset, Split(**parts, **about["split"])
+    except Exception as error:
+        raise RunError(
+            f"{folder} is missing or damaged ({_first_line(error)}). Train again "
+            f"into a new --workdir."
+        ) from error
+
+
+def _pairs(found: Any, wanted: Any):
+    paths, _ = jax.tree_util.tree_flatten_with_path(wanted)
+    leaves = jax.tree.leaves(found)
+    for (path, want), have in zip(paths, leaves, strict=True):
+        yield jax.tree_util.keystr(path), (np.asarray(have), want)
+
+
+def _damaged(workdir: Path, epoch: int, error: Exception) -> RunError:
+    with _manager(workdir) as manager:
+        others = [step for step in manager.all_steps() if step != epoch]
+    earlier = (
+        f"remove {_folder(workdir) / str(epoch)} to go on from epoch {max(others)}"
+        if others
+        else "train again into a new --workdir"
+    )
+    return RunError(
+        f"The checkpoint of epoch {epoch} in {_folder(workdir)} is damaged or of "
+        f"another model ({_first_line(error)}); {earlier}."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,136 @@
+"""Fetch a release once: over https, verified by hash, whole or not at all.
+
+pooch downloads to a temporary file and checks the archive's hash; each member is then
+read from the archive by its known name, checked against its own hash, and all of them
+appear together by one rename. A process that dies leaves nothing that looks whole,
+and two processes at once cannot harm each other.
+"""
+
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pooch
+import requests
+
+from ncf_jax.data.releases import Release, content_sha256
+from ncf_jax.errors import DataError
+
+TIMEOUT_SECONDS = 30
+
+
+def fetch(release: Release, data_dir: Path) -> Path:
+    """Downloads `release` into `data_dir/<name>/` unless it lies there already.
+
+    Returns:
+      The folder that holds the members.
+
+    Raises:
+      DataError: no network, a wrong hash, an insecure redirect, a damaged archive or
+        a folder that cannot be written; nothing is left behind.
+    """
+    target = data_dir / release.name
+    by_hand = (
+        f"Point --data_dir at a folder that holds {release.name}/ "
+        f"({', '.join(release.members)}), or try again."
+    )
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as scratch:
+            archive = _download(release, Path(scratch))
+            folder = Path(scratch) / release.name
+            _unpack(release, archive, folder)
+            _publish(folder, target)
+    except requests.RequestException as error:
+        raise DataError(
+            f"{release.name} is not in {data_dir} and could not be downloaded from "
+            f"{release.url} ({_reason(error)}). {by_hand}"
+        ) from error
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"What {release.url} sent is not {release.name} ({_reason(error)}); it was "
+            f"thrown away. {by_hand}"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{release.name} could not be written to {data_dir} ({_reason(error)}). "
+            f"Point --data_dir at a folder that can be written or that holds "
+            f"{release.name}/."
+        ) from error
+    return target
+
+
+def _download(release: Release, folder: Path) -> Path:
+    _refuse_insecure(release.url)
+    downloader = pooch.HTTPDownloader(
+        timeout=TIMEOUT_SECONDS, hooks={"response": _refuse_insecure_redirect}
+    )
+    log = pooch.get_logger()
+    level = log.level
+    log.setLevel("ERROR")  # our own sentence says what is fetched
+    try:
+        path = pooch.retrieve(
+            release.url,
+            known_hash=release.sha256 and f"sha256:{release.sha256}",
+            fname="archive.zip",
+            path=folder,
+            downloader=downloader,
+        )
+    finally:
+        log.setLevel(level)
+    return Path(path)
+
+
+def _unpack(release: Release, archive: Path, folder: Path) -> None:
+    folder.mkdir()
+    with zipfile.ZipFile(archive) as zipped:
+        for name, wanted in release.members.items():
+            try:
+                info = zipped.getinfo(f"{release.name}/{name}")
+            except KeyError:
+                raise ValueError(f"the archive has no {release.name}/{name}") from None
+            if info.file_size > release.max_bytes:
+                raise ValueError(f"{name} would unpack to {info.file_size:,} bytes")
+            content = zipped.read(info)
+            if content_sha256(content) != wanted:
+                raise ValueError(f"{name} has another hash than the published one")
+            (folder / name).write_bytes(content)
+
+
+def _publish(folder: Path, target: Path) -> None:
+    """Makes `folder` appear as `target` in one step; keeps files already there."""
+    try:
+        os.rename(folder, target)
+    except OSError:
+        # Another process was first, or the user's folder lacks some of the members:
+        # each file is moved whole, and none that exists is overwritten.
+        if not target.is_dir():
+            raise
+        for member in folder.iterdir():
+            if not (target / member.name).exists():
+                os.rename(member, target / member.name)
+        shutil.rmtree(folder)
+
+
+def _refuse_insecure(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost"):
+        raise requests.exceptions.InvalidURL(f"{url} is not https")
+
+
+def _refuse_insecure_redirect(response: requests.Response, **_: object) -> None:
+    if response.is_redirect:
+        location = response.headers["location"]
+        _refuse_insecure(requests.compat.urljoin(response.url, location))
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause in a few words."""
+    cause: BaseException = error
+    while (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
+    text = str(getattr(error, "strerror", None) or cause).splitlines()
+    return text[0][:200] if text else type(cause).__name__

@@ -1,0 +1,253 @@
+"""MovieLens files -> tables. A bad file is named with its line and column.
+
+The fast path parses whole columns with pandas and checks them at once; only when a
+check fails does a second, slow pass read the file again to find the first bad line.
+
+Repairs, each counted in the notes: a byte-order mark is skipped, CRLF is read as LF,
+and a tag that is empty or only spaces is left out. Nothing else is repaired.
+"""
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ncf_jax.errors import DataError
+
+MAX_ID = 2**53  # ids travel through JSON and spreadsheets, which hold no larger ones
+Check = Callable[[str], bool]
+
+
+class Tables(NamedTuple):
+    """The files of one release.
+
+    Attributes:
+      ratings: userId, movieId (int64), rating (float64 stars), timestamp (int64 s).
+      movies: movieId (int64), title, genres (str, `|` between genres).
+      tags: userId, movieId (int64), tag (str), timestamp (int64 s).
+      notes: counted repairs, a sentence each.
+    """
+
+    ratings: pd.DataFrame
+    movies: pd.DataFrame
+    tags: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+class Column(NamedTuple):
+    """How a column must look, in words for the reader and as a test for the program."""
+
+    form: str
+    check: Check
+    dtype: str
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 <= int(text[:20]) <= MAX_ID
+
+
+def _is_rating(text: str) -> bool:
+    try:
+        doubled = 2 * float(text)
+    except ValueError:
+        return False
+    return doubled.is_integer() and 1 <= doubled <= 10
+
+
+ID = Column(f"a whole number from 0 to {MAX_ID}", _is_id, "int64")
+RATING = Column("stars from 0.5 to 5.0 in half-star steps", _is_rating, "float64")
+TIME = Column("whole seconds since 1970", _is_id, "int64")
+TEXT = Column("text that is not empty", lambda text: bool(text.strip()), "str")
+ANY_TEXT = Column("text", lambda text: True, "str")
+
+RATINGS = {"userId": ID, "movieId": ID, "rating": RATING, "timestamp": TIME}
+MOVIES = {"movieId": ID, "title": TEXT, "genres": TEXT}
+TAGS = {"userId": ID, "movieId": ID, "tag": ANY_TEXT, "timestamp": TIME}
+
+
+def read(folder: Path) -> Tables:
+    """Reads ratings.csv, movies.csv and, when it is there, tags.csv.
+
+    Args:
+      folder: of one release in the MovieLens CSV format (UTF-8, one header row).
+
+    Returns:
+      The tables, rows in the order of the files.
+
+    Raises:
+      DataError: a file is missing or a row is malformed; names file, line, column.
+    """
+    movies = _read_table(folder / "movies.csv", MOVIES)
+    _refuse_repeated(folder / "movies.csv", movies, ["movieId"])
+    ratings = _read_table(folder / "ratings.csv", RATINGS)
+    _refuse_repeated(folder / "ratings.csv", ratings, ["userId", "movieId"])
+    _refuse_unknown_movies(folder / "ratings.csv", ratings, movies)
+    notes: list[str] = []
+    if (folder / "tags.csv").exists():
+        tags = _read_table(folder / "tags.csv", TAGS)
+        _refuse_unknown_movies(folder / "tags.csv", tags, movies)
+        empty = tags["tag"].str.strip() == ""
+        if empty.any():
+            notes.append(f"tags.csv: left out {empty.sum():,} empty tags")
+        tags = tags[~empty]
+    else:
+        tags = pd.DataFrame({name: [] for name in TAGS}).astype({"movieId": "int64"})
+        notes.append("tags.csv: not there, so tag features are zeros")
+    return Tables(ratings, movies, tags, tuple(notes))
+
+
+def _read_table(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing. Expected a MovieLens CSV file with the columns "
+            f"{', '.join(columns)}."
+        )
+    _check_header(path, columns)
+    fine = _widths_fine(path)
+    if fine:
+        try:
+            table = pd.read_csv(
+                path,
+                usecols=list(columns),
+                dtype={name: column.dtype for name, column in columns.items()},
+                encoding="utf-8-sig",
+                keep_default_na=False,
+            )
+            fine = _columns_fine(table, columns)
+        except (ValueError, OverflowError):  # pandas' parser errors are ValueErrors
+            fine = False
+    if not fine:
+        _raise_first_bad_line(path, columns)
+    if not len(table):
+        raise DataError(f"{path} has a header but no rows.")
+    return table[list(columns)]
+
+
+def _columns_fine(table: pd.DataFrame, columns: dict[str, Column]) -> bool:
+    for name, column in columns.items():
+        values = table[name].to_numpy()
+        if column in (ID, TIME) and ((values < 0) | (values > MAX_ID)).any():
+            return False
+        if column is RATING and not np.isin(values, np.arange(1, 11) / 2).all():
+            return False
+        if column is TEXT and (table[name].str.strip() == "").any():
+            return False
+    return True
+
+
+def _widths_fine(path: Path) -> bool:
+    """Whether each row has the header's width and no NUL, which pandas passes over."""
+    content = path.read_bytes()
+    if b"\0" in content:
+        return False
+    header = content.split(b"\n", 1)[0].count(b",")
+    lines = content.rstrip(b"\r\n").count(b"\n") + 1
+    if b'"' not in content and content.count(b",") == lines * header:
+        # Every line could still be compensated by another, so it is one pass more:
+        # a line with a comma too many leaves some line with one too few.
+        return all(x.count(b",") == header for x in content.splitlines() if x)
+    try:
+        widths = {len(row) for _, row in _rows(path)}
+    except (csv.Error, UnicodeDecodeError):
+        return False
+    return len(widths) == 1
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each row with the number of the line it starts on (1 is the header)."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        start = 1
+        for row in reader:
+            if row:  # a blank line holds no row
+                yield start, row
+            start = reader.line_num + 1
+
+
+def _check_header(path: Path, columns: dict[str, Column]) -> None:
+    try:
+        header = next(iter(_rows(path)), (1, []))[1]
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from None
+    except csv.Error as error:
+        raise DataError(f"{path}, line 1: not a CSV header ({error}).") from None
+    if not header:
+        raise DataError(f"{path} is empty. Expected the header {','.join(columns)}.")
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise DataError(
+            f"{path}, line 1: column {missing[0]} is missing. Expected the header "
+            f"{','.join(columns)}; found {','.join(header)[:200]}."
+        )
+
+
+def _raise_first_bad_line(path: Path, columns: dict[str, Column]) -> None:
+    line = 0
+    try:
+        rows = _rows(path)
+        _, header = next(rows)
+        for line, row in rows:
+            if len(row) != len(header):
+                raise DataError(
+                    f"{path}, line {line}: expected {len(header)} columns "
+                    f"({','.join(header)}); found {len(row)}."
+                )
+            for name, column in columns.items():
+                text = row[header.index(name)]
+                if "\0" in text or not column.check(text):
+                    raise DataError(
+                        f"{path}, line {line}, column {name}: expected "
+                        f"{column.form}; found {text[:80]!r}."
+                    )
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from None
+    except csv.Error as error:
+        raise DataError(f"{path}, line {line + 1}: not CSV ({error}).") from None
+    raise DataError(f"{path} cannot be read as a MovieLens CSV file.")
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
+    # The decoder counts from its own buffer; the file itself tells the line.
+    content = path.read_bytes()
+    try:
+        content.decode("utf-8-sig")
+        where = 1
+    except UnicodeDecodeError as whole:
+        where = content[: whole.start].count(b"\n") + 1
+    return DataError(
+        f"{path}, line {where}: not UTF-8 text ({error.reason}). Save it as UTF-8."
+    )
+
+
+def _refuse_repeated(path: Path, table: pd.DataFrame, keys: list[str]) -> None:
+    repeated = table.duplicated(keys).to_numpy()
+    if repeated.any():
+        row = int(repeated.argmax())
+        pair = ", ".join(f"{key} {table[key].iloc[row]}" for key in keys)
+        raise DataError(
+            f"{path}, line {_line_of(path, row)}, column {keys[-1]}: {pair} stands in "
+            f"an earlier line too. Keep one of them."
+        )
+
+
+def _refuse_unknown_movies(
+    path: Path, table: pd.DataFrame, movies: pd.DataFrame
+) -> None:
+    unknown = ~table["movieId"].isin(movies["movieId"]).to_numpy()
+    if unknown.any():
+        row = int(unknown.argmax())
+        raise DataError(
+            f"{path}, line {_line_of(path, row)}, column movieId: "
+            f"{table['movieId'].iloc[row]} is not in movies.csv."
+        )
+
+
+def _line_of(path: Path, row: int) -> int:
+    """The line on which data row `row` (from 0) starts."""
+    for position, (line, _) in enumerate(_rows(path)):
+        if position == row + 1:
+            return line
+    raise AssertionError(f"{path} has no row {row}")

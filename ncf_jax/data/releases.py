@@ -1,0 +1,67 @@
+"""What is published: where a MovieLens release lies and how to know it is that one.
+
+Source: GroupLens, https://grouplens.org/datasets/movielens/. The published files
+have CRLF line ends; hashes are taken as if every copy had, so that a copy saved with
+LF is recognised as the same rows.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Release(NamedTuple):
+    """A published release.
+
+    Attributes:
+      name: also the folder in the archive and below `--data_dir`.
+      date: of publication.
+      url: of the archive, over https.
+      sha256: of the archive; None when only the members' hashes are relied on.
+      members: file name -> sha256 of its content with CRLF line ends.
+      max_bytes: no member is larger than this; a larger one is not unpacked.
+    """
+
+    name: str
+    date: str
+    url: str
+    sha256: str | None
+    members: dict[str, str]
+    max_bytes: int
+
+
+RELEASES = {
+    "ml-latest-small": Release(
+        name="ml-latest-small",
+        date="2018-09-26",
+        url="https://files.grouplens.org/datasets/movielens/ml-latest-small.zip",
+        sha256="696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
+        members={
+            "ratings.csv": (
+                "aa289ca83157595d0df6aea1be6a4ded676ddc4385472e8313a8ed9805352646"
+            ),
+            "movies.csv": (
+                "5a5f32dd9bb3797b8e728a1b98958789d2b13f294a69fdfbc5727f8a9611aa07"
+            ),
+            "tags.csv": (
+                "92a9f8bb7916dceef6151209845788c3643f794dfa79d1feaec7121b5960399d"
+            ),
+        },
+        max_bytes=64 * 2**20,
+    ),
+}
+
+
+def content_sha256(content: bytes) -> str:
+    """The sha256 of a text file's content as if its line ends were CRLF."""
+    unified = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return hashlib.sha256(unified).hexdigest()
+
+
+def altered_members(release: Release, folder: Path) -> list[str]:
+    """Names of the members in `folder` whose content is not the published one."""
+    return [
+        name
+        for name, wanted in release.members.items()
+        if content_sha256((folder / name).read_bytes()) != wanted
+    ]

@@ -1,0 +1,133 @@
+"""The reference's network and its two siblings: one Flax module, configured.
+
+Neural collaborative filtering after He et al., https://arxiv.org/abs/1708.05031, with
+towers for genres and tags as in the reference experiment.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ncf_jax.config import Config
+from ncf_jax.types import Dataset, ItemFeatures
+
+
+def linear(features: int, fan_in: int) -> nn.Dense:
+    """A dense layer that starts like PyTorch's: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+
+    Weights and biases alike. Flax gives a bias initializer no fan-in, so it is named.
+    """
+
+    def uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+        bound = fan_in**-0.5
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return nn.Dense(features, kernel_init=uniform, bias_init=uniform)
+
+
+def embedding(rows: int, width: int) -> nn.Embed:
+    """A table that starts as N(0, 1), like PyTorch's `Embedding`."""
+    return nn.Embed(rows, width, embedding_init=nn.initializers.normal(1.0))
+
+
+class NCF(nn.Module):
+    """Embeddings of user and item, towers for genres and tags, and an MLP.
+
+    A tower of width 0 is absent: without tags this is the reference's "ratings +
+    genres" model, without both its "ratings" model.
+
+    Example:
+      >>> model = NCF(num_users=3, num_items=2, num_genres=4, num_tags=5)
+      >>> features = ItemFeatures(genres=jnp.ones((2, 4)), tags=jnp.ones((2, 5)))
+      >>> user, item = jnp.array([0, 2]), jnp.array([1, 0])
+      >>> variables = model.init(jax.random.key(0), user, item, features)
+      >>> model.apply(variables, user, item, features).shape
+      (2,)
+    """
+
+    num_users: int
+    num_items: int
+    num_genres: int
+    num_tags: int
+    embedding_dim: int = 64
+    genre_dim: int = 32
+    tag_dim: int = 16
+    fc1_dim: int = 128
+    fc2_dim: int = 64
+    dropout_rate: float = 0.3
+
+    def setup(self) -> None:
+        """Names the layers as the reference does."""
+        self.user_embedding = embedding(self.num_users, self.embedding_dim)
+        self.item_embedding = embedding(self.num_items, self.embedding_dim)
+        if self.genre_dim:
+            self.genre_layer = linear(self.genre_dim, self.num_genres)
+        if self.tag_dim:
+            self.tag_layer = linear(self.tag_dim, self.num_tags)
+        width = 2 * self.embedding_dim + self.genre_dim + self.tag_dim
+        self.fc1 = linear(self.fc1_dim, width)
+        self.fc2 = linear(self.fc2_dim, self.fc1_dim)
+        self.output_layer = linear(1, self.fc2_dim)
+        self.dropout = nn.Dropout(self.dropout_rate)
+
+    def lookup(self, user: jax.Array, item: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Tables: user [...] and item [...] -> a row of each [..., D]."""
+        return self.user_embedding(user), self.item_embedding(item)
+
+    def head(
+        self,
+        rows: tuple[jax.Array, jax.Array],
+        features: ItemFeatures,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
+        """Head: rows and the items' features [..., G], [..., T] -> prediction [...].
+
+        With `train` the units are dropped by the `dropout` key.
+        """
+        parts = list(rows)
+        if self.genre_dim:
+            parts.append(nn.relu(self.genre_layer(features.genres)))
+        if self.tag_dim:
+            parts.append(nn.relu(self.tag_layer(features.tags)))
+        hidden = jnp.concatenate(parts, axis=-1)
+        hidden = self.dropout(nn.relu(self.fc1(hidden)), deterministic=not train)
+        hidden = self.dropout(nn.relu(self.fc2(hidden)), deterministic=not train)
+        return self.output_layer(hidden)[..., 0]
+
+    def __call__(
+        self,
+        user: jax.Array,
+        item: jax.Array,
+        features: ItemFeatures,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
+        """Predicted rating / 5 of each (user, item): [...]."""
+        return self.head(self.lookup(user, item), features, train=train)
+
+
+def build(config: Config, dataset: Dataset) -> NCF:
+    """The network that `config` describes, sized for `dataset`."""
+    return NCF(
+        num_users=dataset.num_users,
+        num_items=dataset.num_items,
+        num_genres=dataset.features.genres.shape[1],
+        num_tags=dataset.features.tags.shape[1],
+        embedding_dim=config.embedding_dim,
+        genre_dim=config.genre_dim,
+        tag_dim=config.tag_dim,
+        fc1_dim=config.fc1_dim,
+        fc2_dim=config.fc2_dim,
+        dropout_rate=config.dropout,
+    )
+
+
+def title(config: Config) -> str:
+    """The name the reference's CSV gives the model."""
+    return {
+        (True, True): "NCFMoviesTags (Ratings + Genres + Tags)",
+        (True, False): "NCFMovies (Ratings + Genres)",
+        (False, True): "NCFTags (Ratings + Tags)",
+        (False, False): "NCF (Ratings)",
+    }[bool(config.genre_dim), bool(config.tag_dim)]

@@ -1,0 +1,141 @@
+"""Top-k of what a user has not rated, and items with similar embeddings."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ncf_jax.errors import RunError
+from ncf_jax.evaluate import score_catalogue
+from ncf_jax.types import RATING_MAX, Dataset, Params
+
+RATING_MIN = 0.5
+
+
+class Movie(NamedTuple):
+    """One line of a list of recommendations.
+
+    Attributes:
+      movie_id: as in movies.csv.
+      title: with the year, as in movies.csv.
+      genres: `|` between genres.
+      score: predicted stars (0.5 to 5), or cosine similarity (-1 to 1).
+    """
+
+    movie_id: int
+    title: str
+    genres: str
+    score: float
+
+
+def top_k(scores: jax.Array, seen: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k best items that are not seen, best first.
+
+    Args:
+      scores: [B, I] larger is better.
+      seen: [B, I] items never to return.
+      k: at most I.
+
+    Returns:
+      item: [B, k] index.
+      score: [B, k]; minus infinity where fewer than k items are left.
+
+    Example:
+      >>> item, score = top_k(jnp.array([[3.0, 9.0, 5.0]]), jnp.eye(1, 3, 1) > 0, 2)
+      >>> item.tolist(), score.tolist()
+      ([[2, 0]], [[5.0, 3.0]])
+    """
+    score, item = jax.lax.top_k(jnp.where(seen, -jnp.inf, scores), k)
+    return item, score
+
+
+def recommend(
+    model: nn.Module, params: Params, dataset: Dataset, user_id: int, *, k: int = 10
+) -> list[Movie]:
+    """The movies a user would like best among those they have not rated.
+
+    Of several seeds the mean prediction is used. Order is by the prediction as it is;
+    the score shown is clipped to 0.5..5 stars.
+
+    Args:
+      model: tables and head.
+      params: [R, ...] as `fit` returns them.
+      dataset: names the user's ratings (of all parts of a split), titles and genres.
+      user_id: as in ratings.csv.
+      k: how many; fewer come when the user has rated nearly all.
+
+    Raises:
+      RunError: there is no such user.
+    """
+    where = np.flatnonzero(dataset.user_ids == user_id)
+    if not len(where):
+        raise RunError(
+            f"There is no user {user_id} in {dataset.label}: its {dataset.num_users:,} "
+            f"users have ids from {dataset.user_ids.min()} to {dataset.user_ids.max()}."
+        )
+    user = int(where[0])
+    features = jax.tree.map(jnp.asarray, dataset.features)
+    scores = score_catalogue(model, params, jnp.array([user]), features).mean(axis=0)
+    seen = np.zeros((1, dataset.num_items), bool)
+    seen[0, dataset.item[dataset.user == user]] = True
+    item, score = top_k(scores, jnp.asarray(seen), min(k, dataset.num_items))
+    stars = np.clip(np.asarray(score[0]), RATING_MIN, RATING_MAX)
+    return [
+        _movie(dataset, int(i), float(s))
+        for i, s, left in zip(item[0], stars, np.isfinite(score[0]), strict=True)
+        if left
+    ]
+
+
+def similar(
+    model: nn.Module, params: Params, dataset: Dataset, movie_id: int, *, k: int = 10
+) -> list[Movie]:
+    """The movies whose item rows point most in the direction of this one's.
+
+    Cosine similarity of the item table's rows; of several seeds the mean similarity.
+
+    Raises:
+      RunError: there is no such movie, or the model's item rows are single numbers.
+    """
+    where = np.flatnonzero(dataset.item_ids == movie_id)
+    if not len(where):
+        raise RunError(
+            f"There is no movie {movie_id} among the {dataset.num_items:,} of "
+            f"{dataset.label} that were kept; movieIds go from "
+            f"{dataset.item_ids.min()} to {dataset.item_ids.max()}, with gaps."
+        )
+    items = jnp.arange(dataset.num_items)
+
+    def item_rows(params: Params) -> Any:
+        lookup = {"params": params}, jnp.zeros_like(items), items
+        return model.apply(*lookup, method="lookup")[1]
+
+    rows: Any = jax.vmap(item_rows)(params)
+    if rows.ndim != 3:
+        raise RunError(
+            f"{type(model).__name__} has a single number for each item, so no item is "
+            f"similar to another; choose a run of a model with embeddings."
+        )
+    unit_RxIxD = rows / jnp.maximum(
+        jnp.linalg.norm(rows, axis=-1, keepdims=True), 1e-12
+    )
+    target = int(where[0])
+    cosine = jnp.einsum("rid,rd->ri", unit_RxIxD, unit_RxIxD[:, target]).mean(axis=0)
+    item, score = top_k(
+        cosine[None], (items == target)[None], min(k, dataset.num_items - 1)
+    )
+    return [
+        _movie(dataset, int(i), float(s))
+        for i, s in zip(item[0], score[0], strict=True)
+    ]
+
+
+def _movie(dataset: Dataset, item: int, score: float) -> Movie:
+    return Movie(
+        movie_id=int(dataset.item_ids[item]),
+        title=dataset.titles[item],
+        genres=dataset.genres[item],
+        score=score,
+    )

@@ -1,0 +1,215 @@
+"""Training: a learner is three pure functions, and `fit` runs its epochs.
+
+One epoch is one jitted `lax.scan` over rows that stay on the device, with the state
+donated; several seeds are one `vmap` of it. It compiles once.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ncf_jax import batching
+from ncf_jax.config import Config
+from ncf_jax.errors import NonFiniteLossError
+from ncf_jax.evaluate import mean_loss
+from ncf_jax.losses import LOSSES, Loss, mse
+from ncf_jax.models import apply
+from ncf_jax.optim import OPTIMIZERS
+from ncf_jax.types import (
+    RATING_MAX,
+    Batch,
+    Interactions,
+    ItemFeatures,
+    Learner,
+    TrainState,
+)
+
+# What a key is for: folded into the root key, so that purposes never share bits.
+INIT, SHUFFLE, DROPOUT = range(3)
+
+
+def make_learner(
+    model: nn.Module,
+    features: ItemFeatures,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    loss: Loss = mse,
+    batch_size: int = 512,
+) -> Learner:
+    """Makes a model trainable.
+
+    Args:
+      model: tables and head, see `ncf_jax.models`.
+      features: of every item; only the widths are used.
+      optimizer: any optax transformation; a model with a closed form needs none.
+      loss: (prediction [B], target [B]) -> [B], on ratings / 5.
+      batch_size: B; a model with a closed form sees all rows as one batch.
+    """
+    closed_form = hasattr(model, "solve")
+    if optimizer is None:
+        optimizer = optax.identity() if closed_form else OPTIMIZERS["adam"](5e-4, 1e-5)
+
+    def init(key: jax.Array) -> TrainState:
+        zero = jnp.zeros(1, jnp.int32)
+        one = jax.tree.map(lambda x: jnp.zeros((1, x.shape[1])), features)
+        key = jax.random.fold_in(key, INIT)
+        params = model.init(key, zero, zero, one)["params"]
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    def batch_loss(params, batch: Batch, key: jax.Array):
+        prediction = apply(
+            model, params, batch.user, batch.item, batch.features, dropout_key=key
+        )
+        total = jnp.sum(batch.weight * loss(prediction, batch.rating / RATING_MAX))
+        return total / jnp.sum(batch.weight), total
+
+    def gradient_step(state: TrainState, batch: Batch, key: jax.Array):
+        key = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)
+        gradient, total = jax.grad(batch_loss, has_aux=True)(state.params, batch, key)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, opt_state), total
+
+    def solve_step(state: TrainState, batch: Batch, key: jax.Array):
+        params = model.solve(state.params, batch)
+        total = batch_loss(params, batch, key)[1]
+        return TrainState(state.step + 1, params, state.opt_state), total
+
+    step = solve_step if closed_form else gradient_step
+
+    def epoch(state: TrainState, data: Interactions, key: jax.Array):
+        num_rows = data.user.shape[0]
+        if closed_form:
+            batches = batching.epoch_batches(None, num_rows, num_rows)
+        else:
+            shuffle = jax.random.fold_in(jax.random.fold_in(key, SHUFFLE), state.step)
+            batches = batching.epoch_batches(shuffle, num_rows, batch_size)
+
+        def body(state: TrainState, rows):
+            return step(state, batching.take(data, *rows), key)
+
+        return jax.lax.scan(body, state, batches)
+
+    return Learner(
+        init=init,
+        step=step,
+        epoch=jax.jit(epoch, donate_argnums=0),
+        loss=partial(mean_loss, model, loss),
+    )
+
+
+class EpochReport(NamedTuple):
+    """What an epoch did.
+
+    Attributes:
+      epoch: from 1.
+      train_loss: [R] mean loss over training rows while they were trained on.
+      valid_loss: [R] mean loss over validation rows after the epoch.
+      seconds: of the training pass, compilation excluded.
+      examples_per_second: training rows of all seeds by second.
+    """
+
+    epoch: int
+    train_loss: np.ndarray
+    valid_loss: np.ndarray
+    seconds: float
+    examples_per_second: float
+
+
+def fit(
+    learner: Learner,
+    train: Interactions,
+    valid: Interactions,
+    *,
+    epochs: int,
+    seeds: Sequence[int] = (0,),
+    start: tuple[int, TrainState] | None = None,
+    on_epoch: Callable[[EpochReport, TrainState], None] = lambda report, state: None,
+) -> TrainState:
+    """Trains every seed until `epochs` epochs are done.
+
+    Args:
+      learner: from `make_learner`.
+      train: rows to learn from.
+      valid: rows for the validation loss only; there may be none.
+      epochs: to have been done at the end.
+      seeds: R seeds, trained together in one `vmap`.
+      start: epochs done and the state after them, to go on from; the state is copied.
+        None: from the beginning.
+      on_epoch: called after each epoch with its report and the state, which it must
+        not keep: the next epoch reuses its memory.
+
+    Returns:
+      The final state; every array has a leading axis [R].
+
+    Raises:
+      NonFiniteLossError: a step's loss is NaN or infinite; `on_epoch` has not seen
+        that epoch.
+    """
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    train, valid = jax.device_put((train, valid))
+    if start is None:
+        done, state = 0, jax.jit(jax.vmap(learner.init))(keys)
+    else:
+        done, state = start[0], jax.tree.map(jnp.array, start[1])
+    # Compiled before the clock starts, and once: a compiled epoch refuses any other
+    # shape instead of compiling again.
+    run_epoch = (
+        jax.jit(jax.vmap(learner.epoch, in_axes=(0, None, 0)), donate_argnums=0)
+        .lower(state, train, keys)
+        .compile()
+    )
+    validate = jax.jit(jax.vmap(learner.loss, in_axes=(0, None)))
+    num_rows = train.user.shape[0]
+    for number in range(done + 1, epochs + 1):
+        began = time.perf_counter()
+        state, totals = run_epoch(state, train, keys)
+        totals_RxS = np.asarray(totals, np.float64)  # waits for the device
+        seconds = time.perf_counter() - began
+        _refuse_non_finite(totals_RxS, number, seeds)
+        report = EpochReport(
+            epoch=number,
+            train_loss=totals_RxS.sum(axis=1) / num_rows,
+            valid_loss=np.asarray(validate(state.params, valid)),
+            seconds=seconds,
+            examples_per_second=len(seeds) * num_rows / seconds,
+        )
+        on_epoch(report, state)
+    return state
+
+
+def _refuse_non_finite(
+    totals_RxS: np.ndarray, epoch: int, seeds: Sequence[int]
+) -> None:
+    bad_RxS = ~np.isfinite(totals_RxS)
+    if bad_RxS.any():
+        step = int(np.flatnonzero(bad_RxS.any(axis=0))[0])
+        seed = seeds[int(np.flatnonzero(bad_RxS[:, step])[0])]
+        raise NonFiniteLossError(
+            f"The training loss of seed {seed} became {totals_RxS[bad_RxS][0]} at step "
+            f"{step + 1} of epoch {epoch}. The epochs before it are whole; try a "
+            f"smaller --learning_rate."
+        )
+
+
+def learner_of(config: Config, model: nn.Module, features: ItemFeatures) -> Learner:
+    """The learner that `config` describes for `model`."""
+    optimizer = None
+    if not hasattr(model, "solve"):
+        optimizer = OPTIMIZERS[config.optimizer](
+            config.learning_rate, config.weight_decay
+        )
+    return make_learner(
+        model,
+        features,
+        optimizer=optimizer,
+        loss=LOSSES[config.loss],
+        batch_size=config.batch_size,
+    )
