@@ -7,16 +7,27 @@ Prints the metrics of the last checkpoint and whether they are those of metrics.
 Nothing is written.
 """
 
+import dataclasses
+
 from experiments import console, flags
-from ncf_jax.config import EvaluateOptions
+from ncf_jax.config import Options, option
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions(Options):
+    """Options of this command."""
+
+    workdir: str = option("", "Run folder to evaluate (required).")
+    format: str = option("table", "How to print.", choices=("table", "json"))
 
 
 def main(options: EvaluateOptions) -> None:
     """Evaluates and prints."""
-    from experiments import runs, train
+    import ncf_jax
+    from experiments import train
     from ncf_jax import models, report
 
-    run = runs.load(options.workdir)
+    run = ncf_jax.load_run(options.workdir)
     stored = report.read_results(run.workdir)
     config = run.config
     found = report.make_results(

@@ -1,16 +1,25 @@
 """Read, filter, index and split a data set, and print what came out.
 
   python -m experiments.prepare --dataset=ml-latest-small --data_dir=../shared/data
-  python -m experiments.prepare --dataset=ml-latest-small --export_dir=exported
+  python -m experiments.prepare --flagfile=experiments/configs/ncf_tags.flags \\
+      --export_dir=exported
 
 A release that is missing from --data_dir is downloaded over https and verified. With
 --export_dir the merged table and the split are written as CSV files.
 """
 
+import dataclasses
 from pathlib import Path
 
 from experiments import console, flags
-from ncf_jax.config import PrepareOptions
+from ncf_jax.config import Config, option
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareOptions(Config):
+    """Options of this command; it takes the flagfile of any experiment."""
+
+    export_dir: str = option("", "Write final_merged_dataset.csv and split.csv here.")
 
 
 def main(options: PrepareOptions) -> None:

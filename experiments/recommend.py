@@ -7,9 +7,26 @@
 Ids are those of the data files. Predicted stars are clipped to 0.5..5.
 """
 
+import dataclasses
+
 from experiments import console, flags
-from ncf_jax.config import RecommendOptions
+from ncf_jax.config import Options, option
 from ncf_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class RecommendOptions(Options):
+    """Options of this command."""
+
+    workdir: str = option("", "Run folder of a trained model (required).")
+    user_id: int = option(
+        -1, "userId as in ratings.csv: recommend what this user has not rated."
+    )
+    similar_to: int = option(
+        -1, "movieId as in movies.csv: list the movies with the nearest embeddings."
+    )
+    k: int = option(10, "How many movies.", minimum=1)
+    format: str = option("table", "How to print.", choices=("table", "json"))
 
 
 def main(options: RecommendOptions) -> None:
@@ -20,10 +37,9 @@ def main(options: RecommendOptions) -> None:
             "movies.csv>."
         )
     import ncf_jax
-    from experiments import runs
     from ncf_jax import report
 
-    run = runs.load(options.workdir)
+    run = ncf_jax.load_run(options.workdir)
     about = (run.model, run.params, run.dataset)
     if options.user_id >= 0:
         question = {"user_id": options.user_id}
@@ -31,13 +47,9 @@ def main(options: RecommendOptions) -> None:
         movies = ncf_jax.recommend(*about, options.user_id, k=options.k)
     else:
         question = {"similar_to": options.similar_to}
-        title = (
-            run.dataset.titles[run.dataset.item_ids.tolist().index(options.similar_to)]
-            if options.similar_to in run.dataset.item_ids
-            else ""
-        )
-        score, what = "similarity", f"similar to {title}"
         movies = ncf_jax.similar(*about, options.similar_to, k=options.k)
+        titles = dict(zip(run.dataset.item_ids, run.dataset.titles, strict=True))
+        score, what = "similarity", f"similar to {titles[options.similar_to]}"
     if options.format == "json":
         answer = {
             "dataset": run.dataset.label,

@@ -71,7 +71,7 @@ def study(config: Config, workdir: Path) -> dict:
     """Prepares, trains from the last checkpoint on, evaluates and writes."""
     dataset = ncf_jax.prepare(config)
     split = ncf_jax.split(dataset, config)
-    from ncf_jax import checkpoint, models, report
+    from ncf_jax import checkpoint, models, report, train
 
     console.say(
         "",
@@ -95,7 +95,7 @@ def study(config: Config, workdir: Path) -> dict:
                     f"{meta[what]} there, {ours} here). Choose another --workdir."
                 )
         history = list(meta["history"])
-        like = state_shapes(learner, len(seeds))
+        like = train.state_like(learner, len(seeds))
         start = done, checkpoint.load_state(workdir, done, like)
         console.say(f"going on after epoch {done} of {config.epochs}")
     else:
@@ -142,15 +142,6 @@ def study(config: Config, workdir: Path) -> dict:
     per_user = report.per_user_csv(dataset, evaluations["test"], config.k)
     report.write_results(workdir, found, history, per_user)
     return found
-
-
-def state_shapes(learner: ncf_jax.Learner, num_seeds: int) -> ncf_jax.TrainState:
-    """The shapes of the training state of `num_seeds` seeds; nothing is computed."""
-    import jax
-    import jax.numpy as jnp
-
-    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
-    return jax.eval_shape(jax.vmap(learner.init), keys)
 
 
 def judge(model, params, dataset, split, config: Config) -> dict:

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from ncf_jax.recommend import (
         top_k as top_k,
     )
+    from ncf_jax.runs import Run as Run
+    from ncf_jax.runs import load_run as load_run
     from ncf_jax.train import (
         EpochReport as EpochReport,
     )
@@ -111,6 +113,7 @@ _HOMES = {
     "train": ("make_learner", "learner_of", "fit", "EpochReport"),
     "evaluate": ("evaluate", "Evaluation", "predict", "score_catalogue"),
     "recommend": ("recommend", "similar", "top_k", "Movie"),
+    "runs": ("load_run", "Run"),
     "errors": (
         "NcfError",
         "ConfigError",

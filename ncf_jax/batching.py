@@ -1,7 +1,10 @@
-"""Rows -> batches of one static shape: padded and masked, never dropped."""
+"""Rows -> arrays of one static shape: padded and masked, never dropped."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ncf_jax.types import Batch, Interactions
 
@@ -56,3 +59,35 @@ def take(data: Interactions, index: jax.Array, weight: jax.Array) -> Batch:
         rating=jnp.asarray(data.rating)[index],
         weight=weight,
     )
+
+
+class UserLists(NamedTuple):
+    """Rows by user, padded to the longest list.
+
+    Attributes:
+      position: [U, L] place among the rows; 0 where padded.
+      where: [U, L] whether it is a row.
+    """
+
+    position: np.ndarray
+    where: np.ndarray
+
+
+def group_by_user(user: np.ndarray, num_users: int) -> UserLists:
+    """Each user's rows, in order; users without any have an empty list.
+
+    L is rounded up to a multiple of 64, so that similar parts share a compilation.
+
+    Example:
+      >>> group_by_user(np.array([1, 0, 1]), 3).where.sum(axis=1).tolist()
+      [1, 2, 0]
+    """
+    counts = np.bincount(user, minlength=num_users)
+    length = -(-int(counts.max(initial=1)) // 64) * 64
+    order = np.argsort(user, kind="stable")
+    within = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
+    position = np.zeros((num_users, length), np.int64)
+    where = np.zeros((num_users, length), bool)
+    position[user[order], within] = order
+    where[user[order], within] = True
+    return UserLists(position, where)

@@ -134,10 +134,10 @@ def _check_effect(field: dataclasses.Field, options: Any) -> None:
             )
 
 
-_SYNTHETIC: dict[str, tuple[str, ...]] = {"dataset": ("synthetic",)}
-_RELEASES: dict[str, tuple[str, ...]] = {"dataset": ("ml-latest-small",)}
-_GRADIENT: dict[str, tuple[str, ...]] = {"model": GRADIENT_MODELS}
-_BIASES: dict[str, tuple[str, ...]] = {"model": ("bias", "item_mean")}
+_SYNTHETIC = {"dataset": ("synthetic",)}
+_RELEASES = {"dataset": ("ml-latest-small",)}
+_GRADIENT = {"model": GRADIENT_MODELS}
+_BIASES = {"model": ("bias", "item_mean")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,35 +312,3 @@ def differences(theirs: Config, ours: Config) -> list[str]:
     return [
         f"--{name}: {a[name]} there, {b[name]} here" for name in a if a[name] != b[name]
     ]
-
-
-@dataclasses.dataclass(frozen=True)
-class PrepareOptions(DataConfig):
-    """Options of `experiments.prepare`."""
-
-    export_dir: str = option(
-        "", "Write final_merged_dataset.csv and split.csv here.", identity=False
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateOptions(Options):
-    """Options of `experiments.evaluate`."""
-
-    workdir: str = option("", "Run folder to evaluate (required).")
-    format: str = option("table", "How to print.", choices=("table", "json"))
-
-
-@dataclasses.dataclass(frozen=True)
-class RecommendOptions(Options):
-    """Options of `experiments.recommend`."""
-
-    workdir: str = option("", "Run folder of a trained model (required).")
-    user_id: int = option(
-        -1, "userId as in ratings.csv: recommend what this user has not rated."
-    )
-    similar_to: int = option(
-        -1, "movieId as in movies.csv: list the movies with the nearest embeddings."
-    )
-    k: int = option(10, "How many movies.", minimum=1)
-    format: str = option("table", "How to print.", choices=("table", "json"))

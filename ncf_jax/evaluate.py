@@ -19,28 +19,19 @@ import numpy as np
 
 from ncf_jax import batching
 from ncf_jax.errors import RunError
-from ncf_jax.metrics import RANKING, RATING, rating, summary
+from ncf_jax.metrics import (
+    DEFINITIONS,
+    RANKING,
+    RANKING_SETTING,
+    RATING,
+    rating,
+    summary,
+)
 from ncf_jax.models import apply
 from ncf_jax.types import RATING_MAX, Dataset, Interactions, ItemFeatures, Params
 
 BLOCK = 8192
 USER_BLOCK = 1024
-
-RATING_DEFINITIONS = {
-    "rmse": "root mean squared error over rows, stars, predictions not clipped",
-    "mae": "mean absolute error over rows, stars, predictions not clipped",
-    "r2": "1 - squared error / squared deviation from the rows' mean rating",
-}
-RANKING_DEFINITIONS = {
-    "precision": "relevant in the first {k} / {k}, also for shorter lists",
-    "ndcg": "binary gain, log2(position + 1), ideal = the same first {k} re-sorted; "
-    "0 when none of them is relevant",
-    "recall": "relevant in the first {k} / all relevant; users without any left out",
-}
-RANKING_SETTING = (
-    "; mean over users of their rated rows, relevant from {threshold} stars, ties by "
-    "expectation (reference)"
-)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -197,7 +188,7 @@ def evaluate(
             f"{bad:,} of {prediction.size:,} predictions are NaN or infinite; no "
             f"metric is computed. Train again with a smaller --learning_rate."
         )
-    lists = group_by_user(data.user, dataset.num_users)
+    lists = batching.group_by_user(data.user, dataset.num_users)
     some = np.flatnonzero(lists.where.any(axis=1))
     values, sums = _per_user(
         jnp.asarray(prediction[:, lists.position]),
@@ -218,38 +209,6 @@ def evaluate(
         rows=lists.where.sum(axis=1)[some],
         per_user=per_user,
     )
-
-
-class UserLists(NamedTuple):
-    """Rows by user, padded to the longest list.
-
-    Attributes:
-      position: [U, L] place among the rows; 0 where padded.
-      where: [U, L] whether it is a row.
-    """
-
-    position: np.ndarray
-    where: np.ndarray
-
-
-def group_by_user(user: np.ndarray, num_users: int) -> UserLists:
-    """Each user's rows, in order; users without any have an empty list.
-
-    L is rounded up to a multiple of 64, so that similar parts share a compilation.
-
-    Example:
-      >>> group_by_user(np.array([1, 0, 1]), 3).where.sum(axis=1).tolist()
-      [1, 2, 0]
-    """
-    counts = np.bincount(user, minlength=num_users)
-    length = -(-int(counts.max(initial=1)) // 64) * 64
-    order = np.argsort(user, kind="stable")
-    within = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
-    position = np.zeros((num_users, length), np.int64)
-    where = np.zeros((num_users, length), bool)
-    position[user[order], within] = order
-    where[user[order], within] = True
-    return UserLists(position, where)
 
 
 @partial(jax.jit, static_argnames=("ranking", "k", "threshold"))
@@ -294,7 +253,7 @@ def _summaries(
             sums_RxUxC,
             finish_with(of),
             counts=counts,
-            definition=RATING_DEFINITIONS[name],
+            definition=DEFINITIONS[name],
             n_used=rows,
             n_left_out=0,
         )
@@ -302,7 +261,7 @@ def _summaries(
     for name, value_RxU in ranked.items():
         defined = ~np.isnan(value_RxU)
         used = int(defined[0].sum())
-        what = RANKING_DEFINITIONS.get(name, name).format(k=k)
+        what = DEFINITIONS.get(name, name).format(k=k)
         out[f"{name}@{k}"] = summary.summarize(
             np.stack([np.where(defined, value_RxU, 0.0), defined], axis=-1),
             lambda total: total[..., 0] / total[..., 1],

@@ -22,7 +22,7 @@ import numpy as np
 import ncf_jax
 from ncf_jax.errors import RunError
 from ncf_jax.evaluate import Evaluation
-from ncf_jax.metrics.summary import Summary
+from ncf_jax.metrics.summary import to_json
 from ncf_jax.types import Dataset, Split
 
 Results = dict[str, Any]
@@ -133,13 +133,13 @@ def make_results(
         "seeds": list(seeds),
         "k": k,
         "metrics": {
-            f"{part}/{name}": summary_json(summary)
+            f"{part}/{name}": to_json(summary)
             for part, evaluation in evaluations.items()
             for name, summary in evaluation.metrics.items()
         },
         "baselines": {
             title: {
-                f"test/{name}": summary_json(summary)
+                f"test/{name}": to_json(summary)
                 for name, summary in evaluation.metrics.items()
             }
             for title, evaluation in baselines.items()
@@ -147,17 +147,6 @@ def make_results(
         "data": dataset.fingerprint,
         "split": split.fingerprint,
     }
-
-
-def summary_json(summary: Summary) -> dict[str, Any]:
-    """A summary as a JSON object; an undefined figure is null."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [clean(each) for each in value]
-        return None if isinstance(value, float) and math.isnan(value) else value
-
-    return {key: clean(value) for key, value in summary._asdict().items()}
 
 
 def dumps(value: Any) -> str:

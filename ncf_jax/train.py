@@ -199,6 +199,12 @@ def _refuse_non_finite(
         )
 
 
+def state_like(learner: Learner, num_seeds: int) -> TrainState:
+    """The shapes of the state of `num_seeds` seeds; nothing is computed."""
+    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
+    return jax.eval_shape(jax.vmap(learner.init), keys)
+
+
 def learner_of(config: Config, model: nn.Module, features: ItemFeatures) -> Learner:
     """The learner that `config` describes for `model`."""
     optimizer = None

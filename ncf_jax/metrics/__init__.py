@@ -12,3 +12,18 @@ RANKING = {
     "recall": ranking.recall,
 }
 RATING = {"rmse": rating.rmse_of, "mae": rating.mae_of, "r2": rating.r2_of}
+
+# What every figure carries with it, in words.
+DEFINITIONS = {
+    "rmse": "root mean squared error over rows, stars, predictions not clipped",
+    "mae": "mean absolute error over rows, stars, predictions not clipped",
+    "r2": "1 - squared error / squared deviation from the rows' mean rating",
+    "precision": "relevant in the first {k} / {k}, also for shorter lists",
+    "ndcg": "binary gain, log2(position + 1), ideal = the same first {k} re-sorted; "
+    "0 when none of them is relevant",
+    "recall": "relevant in the first {k} / all relevant; users without any left out",
+}
+RANKING_SETTING = (
+    "; mean over users of their rated rows, relevant from {threshold} stars, ties by "
+    "expectation (reference)"
+)

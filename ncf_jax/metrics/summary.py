@@ -7,6 +7,7 @@ draws lie below it and 2.5 % above. It says how far the figure would move with o
 users of the same kind; `sd` says how far it moves with the seed.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -81,3 +82,14 @@ def summarize(
         n_used=n_used,
         n_left_out=n_left_out,
     )
+
+
+def to_json(summary: Summary) -> dict[str, Any]:
+    """A summary as a JSON object; an undefined figure is null."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [clean(each) for each in value]
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return {key: clean(value) for key, value in summary._asdict().items()}

@@ -1,15 +1,15 @@
-"""A run folder as a value: what `evaluate` and `recommend` need, and nothing else."""
+"""A run folder as a value: all that evaluating and recommending need."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import flax.linen as nn
 
-import ncf_jax
-from experiments.train import state_shapes
 from ncf_jax import checkpoint
 from ncf_jax.config import Config
 from ncf_jax.errors import RunError
+from ncf_jax.models import make_model
+from ncf_jax.train import learner_of, state_like
 from ncf_jax.types import Dataset, Params, Split
 
 
@@ -35,7 +35,7 @@ class Run(NamedTuple):
     split: Split
 
 
-def load(workdir: str) -> Run:
+def load_run(workdir: str) -> Run:
     """The run in `workdir` after its last whole checkpoint.
 
     Raises:
@@ -69,8 +69,8 @@ def load(workdir: str) -> Run:
             f"The data in {workdir} is not what its checkpoint was trained on. Train "
             f"again into a new --workdir."
         )
-    model = ncf_jax.make_model(config, dataset)
-    learner = ncf_jax.learner_of(config, model, dataset.features)
-    like = state_shapes(learner, config.num_seeds)
+    model = make_model(config, dataset)
+    learner = learner_of(config, model, dataset.features)
+    like = state_like(learner, config.num_seeds)
     state = checkpoint.load_state(folder, epoch, like)
     return Run(folder, config, epoch, model, state.params, dataset, split)
