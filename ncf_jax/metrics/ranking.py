@@ -19,6 +19,8 @@ Example:
   0.5
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import chex
@@ -27,16 +29,16 @@ import jax.numpy as jnp
 
 
 class Ranked(NamedTuple):
-    """Lists sorted by score, best first, candidates before padding.
+    """One list sorted by score, best first, padding last.
 
     Attributes:
-      candidates: [...] how many.
-      relevant: [...] relevant candidates.
-      expected: [..., L] expected relevance of the position over orders of its ties.
-      start: [..., L] first position of the position's tie group.
-      size: [..., L] candidates in the tie group.
-      inside: [..., L] relevant candidates in the tie group.
-      before: [..., L] relevant candidates ahead of the tie group.
+      candidates: [] how many.
+      relevant: [] relevant candidates.
+      expected: [L] expected relevance of the position over orders of its ties.
+      start: [L] first position of the position's tie group.
+      size: [L] candidates in the tie group.
+      inside: [L] relevant candidates in the tie group.
+      before: [L] relevant candidates ahead of the tie group.
     """
 
     candidates: jax.Array
@@ -48,53 +50,49 @@ class Ranked(NamedTuple):
     before: jax.Array
 
 
-def rank(
-    scores: jax.Array, relevance: jax.Array, where: jax.Array | None = None
-) -> Ranked:
-    """Sorts lists by score and describes the tie group of each position."""
-    if where is None:
-        where = jnp.ones(scores.shape, bool)
-    chex.assert_equal_shape([scores, relevance, where])
-    last, length = scores.ndim - 1, scores.shape[-1]
-    order = jnp.argsort(jnp.where(where, -scores, jnp.inf), axis=-1)
-    ranked_scores = jnp.take_along_axis(scores, order, axis=-1)
-    ranked_where = jnp.take_along_axis(where, order, axis=-1)
-    ranked_relevance = jnp.take_along_axis(
-        relevance.astype(bool) & where, order, axis=-1
-    )
-    position = jnp.broadcast_to(jnp.arange(length), scores.shape)
-    changed = ranked_scores[..., 1:] != ranked_scores[..., :-1]
-    changed |= ranked_where[..., 1:] != ranked_where[..., :-1]
-    edge = jnp.ones((*scores.shape[:-1], 1), bool)
-    opens = jnp.concatenate([edge, changed], axis=-1)
-    closes = jnp.concatenate([changed, edge], axis=-1)
-    start = jax.lax.cummax(jnp.where(opens, position, 0), axis=last)
-    end = jax.lax.cummin(
-        jnp.where(closes, position + 1, length), axis=last, reverse=True
-    )
-    seen = jnp.cumsum(ranked_relevance.astype(jnp.int32), axis=-1)
-    seen = jnp.concatenate([jnp.zeros_like(seen[..., :1]), seen], axis=-1)
-    before = jnp.take_along_axis(seen, start, axis=-1)
-    inside = jnp.take_along_axis(seen, end, axis=-1) - before
-    size = end - start
-    expected = jnp.where(ranked_where, inside / size, 0.0)
+def rank(scores: jax.Array, relevance: jax.Array, where: jax.Array) -> Ranked:
+    """Sorts one list [L] by score and describes the tie group of each position."""
+    length = scores.shape[0]
+    order = jnp.argsort(jnp.where(where, -scores, jnp.inf))
+    scores, where, relevance = scores[order], where[order], (relevance & where)[order]
+    position = jnp.arange(length)
+    changed = (scores[1:] != scores[:-1]) | (where[1:] != where[:-1])
+    edge = jnp.ones(1, bool)
+    opens = jnp.concatenate([edge, changed])
+    closes = jnp.concatenate([changed, edge])
+    start = jax.lax.cummax(jnp.where(opens, position, 0))
+    end = jax.lax.cummin(jnp.where(closes, position + 1, length), reverse=True)
+    seen = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(relevance)])
+    size, inside = end - start, seen[end] - seen[start]
     return Ranked(
-        candidates=jnp.sum(where, axis=-1),
-        relevant=seen[..., -1],
-        expected=expected,
+        candidates=jnp.sum(where),
+        relevant=seen[-1],
+        expected=jnp.where(where, inside / size, 0.0),
         start=start,
         size=size,
         inside=inside,
-        before=before,
+        before=seen[start],
     )
 
 
-def _hits(ranked: Ranked, k: int) -> jax.Array:
-    return jnp.sum(ranked.expected[..., :k], axis=-1)
+def _over_lists(
+    metric: Callable[[Ranked, int], jax.Array],
+    scores: jax.Array,
+    relevance: jax.Array,
+    where: jax.Array | None,
+    k: int,
+) -> jax.Array:
+    """Applies a metric of one ranked list to every list of [..., L]."""
+    if where is None:
+        where = jnp.ones(scores.shape, bool)
+    chex.assert_equal_shape([scores, relevance, where])
 
+    @partial(jnp.vectorize, signature="(l),(l),(l)->()")
+    def one(scores: jax.Array, relevance: jax.Array, where: jax.Array) -> jax.Array:
+        ranked = rank(scores, relevance, where)
+        return jnp.where(ranked.candidates > 0, metric(ranked, k), jnp.nan)
 
-def _where_any(ranked: Ranked, value: jax.Array) -> jax.Array:
-    return jnp.where(ranked.candidates > 0, value, jnp.nan)
+    return one(scores, jnp.asarray(relevance, bool), jnp.asarray(where, bool))
 
 
 def precision(
@@ -110,9 +108,15 @@ def precision(
 
     Returns:
       [...] in [0, 1]; NaN for a list without candidates.
+
+    Raises:
+      AssertionError: the shapes differ.
     """
-    ranked = rank(scores, relevance, where)
-    return _where_any(ranked, _hits(ranked, k) / k)
+    return _over_lists(_precision, scores, relevance, where, k)
+
+
+def _precision(ranked: Ranked, k: int) -> jax.Array:
+    return jnp.sum(ranked.expected[:k]) / k
 
 
 def recall(
@@ -125,9 +129,12 @@ def recall(
     Returns:
       [...] in [0, 1]; NaN, to be left out, for a list without a relevant candidate.
     """
-    ranked = rank(scores, relevance, where)
-    some = ranked.relevant > 0
-    return jnp.where(some, _hits(ranked, k) / jnp.maximum(ranked.relevant, 1), jnp.nan)
+    return _over_lists(_recall, scores, relevance, where, k)
+
+
+def _recall(ranked: Ranked, k: int) -> jax.Array:
+    share = jnp.sum(ranked.expected[:k]) / jnp.maximum(ranked.relevant, 1)
+    return jnp.where(ranked.relevant > 0, share, jnp.nan)
 
 
 def ndcg(
@@ -147,52 +154,42 @@ def ndcg(
       [...] in [0, 1]; 0 when none of the first k is relevant, NaN for a list without
       candidates.
     """
-    ranked = rank(scores, relevance, where)
-    length = scores.shape[-1]
-    position = jnp.arange(length)
+    return _over_lists(_ndcg, scores, relevance, where, k)
+
+
+def _ndcg(ranked: Ranked, k: int) -> jax.Array:
+    position = jnp.arange(ranked.expected.shape[0])
     discount = jnp.where(position < k, 1 / jnp.log2(position + 2.0), 0.0)
     cut = jnp.minimum(k, ranked.candidates)
-    at = jnp.maximum(cut - 1, 0)[..., None]
-
-    def at_cut(values: jax.Array) -> jax.Array:
-        return jnp.take_along_axis(values, at, axis=-1)[..., 0]
-
-    start, size, inside = map(at_cut, (ranked.start, ranked.size, ranked.inside))
-    fixed = at_cut(ranked.before)
-    slots = cut - start
-    sure = position < start[..., None]
-    open_ = ~sure & (position < cut[..., None])
-    fixed_dcg = jnp.sum(jnp.where(sure, discount * ranked.expected, 0.0), axis=-1)
-    slot_discount = jnp.sum(jnp.where(open_, discount, 0.0), axis=-1)
+    last = jnp.maximum(cut - 1, 0)
+    start = ranked.start[last]  # of the tie group that the cut-off goes through
+    slots = cut - start  # places in the list for that group
+    sure = jnp.where(position < start, discount, 0.0)
+    open_ = jnp.where((position >= start) & (position < cut), discount, 0.0)
     hits = jnp.arange(k + 1)
-    chance = _hypergeometric(size, inside, slots, k)
-    share = hits / jnp.maximum(slots, 1)[..., None]
-    dcg = fixed_dcg[..., None] + share * slot_discount[..., None]
+    chance = _hypergeometric(ranked.size[last], ranked.inside[last], slots, k)
+    dcg = jnp.sum(sure * ranked.expected) + jnp.sum(open_) * hits / jnp.maximum(
+        slots, 1
+    )
     ideals = jnp.cumsum(1 / jnp.log2(jnp.arange(k) + 2.0))
-    retrieved = jnp.minimum(fixed[..., None] + hits, k)
+    retrieved = jnp.minimum(ranked.before[last] + hits, k)
     ideal = ideals[jnp.maximum(retrieved, 1) - 1]
-    value = jnp.sum(jnp.where(retrieved > 0, chance * dcg / ideal, 0.0), axis=-1)
-    return _where_any(ranked, value)
+    return jnp.sum(jnp.where(retrieved > 0, chance * dcg / ideal, 0.0))
 
 
 def _hypergeometric(
     size: jax.Array, inside: jax.Array, draws: jax.Array, k: int
 ) -> jax.Array:
-    """P(h relevant in `draws` of `size`, of which `inside` are), h = 0..k: [..., k+1].
+    """P(h relevant in `draws` of `size`, of which `inside` are), h = 0..k: [k + 1].
 
     Drawn one by one: only sums and products of non-negative terms, so it is exact
     for lists without ties and accurate where factorials would lose digits.
     """
     hits = jnp.arange(k + 1)
-    size, inside, draws = size[..., None], inside[..., None], draws[..., None]
-    first = jnp.broadcast_to(hits == 0, (*size.shape[:-1], k + 1)).astype(jnp.float32)
 
     def draw(t: jax.Array, chance: jax.Array) -> jax.Array:
-        left = jnp.maximum(size - t, 1)
-        success = jnp.clip((inside - hits) / left, 0.0, 1.0)
-        moved = jnp.pad(
-            (chance * success)[..., :-1], [(0, 0)] * (size.ndim - 1) + [(1, 0)]
-        )
+        success = jnp.clip((inside - hits) / jnp.maximum(size - t, 1), 0.0, 1.0)
+        moved = jnp.concatenate([jnp.zeros(1), (chance * success)[:-1]])
         return jnp.where(t < draws, chance * (1 - success) + moved, chance)
 
-    return jax.lax.fori_loop(0, k, draw, first)
+    return jax.lax.fori_loop(0, k, draw, (hits == 0).astype(jnp.float32))

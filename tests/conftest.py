@@ -1,0 +1,77 @@
+"""What all tests share: a strict JAX, a tiny world, and the real data where it is."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+from ncf_jax import Config, prepare, split
+from ncf_jax.config import DataConfig
+
+# [B] against [B, 1] must raise, not broadcast: the classic silent bug of rating losses.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+TINY = dict(
+    dataset="synthetic",
+    synthetic_users=40,
+    synthetic_items=60,
+    synthetic_ratings_per_user=25,
+    cache_dir="",
+)
+RELEASE = "ml-latest-small"
+ROOT = Path(__file__).parents[1]
+_skipped: list[str] = []
+
+
+def find_real_data() -> Path | None:
+    """The folder that holds ml-latest-small/, or None."""
+    candidates = [
+        os.environ.get("NCF_JAX_DATA_DIR"),
+        ROOT.parent / "shared" / "data",
+        ROOT / "data",
+    ]
+    for candidate in candidates:
+        if candidate and (Path(candidate) / RELEASE / "ratings.csv").is_file():
+            return Path(candidate).resolve()
+    return None
+
+
+@pytest.fixture
+def real_data_dir(request):
+    """The folder of the real data; the test is skipped, loudly, where it is not."""
+    found = find_real_data()
+    if found is None:
+        _skipped.append(request.node.nodeid)
+        pytest.skip("the real MovieLens data is not here")  # told in the summary
+    return found
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says loudly which claims went untested."""
+    if _skipped:
+        terminalreporter.section("REAL DATA MISSING", sep="!", red=True, bold=True)
+        terminalreporter.line(
+            f"{len(_skipped)} tests on the real MovieLens data did NOT run. Set "
+            f"$NCF_JAX_DATA_DIR to a folder that holds {RELEASE}/ to run them:"
+        )
+        for name in _skipped:
+            terminalreporter.line(f"  {name}")
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A configuration that trains in a second."""
+    return Config(**TINY, epochs=3, batch_size=64, embedding_dim=8)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset():
+    """40 users, at most 60 items, about 1,000 ratings; synthetic."""
+    return prepare(DataConfig(**TINY))
+
+
+@pytest.fixture(scope="session")
+def tiny_split(tiny_dataset):
+    """70/15/15 of the tiny world."""
+    return split(tiny_dataset, DataConfig(**TINY))
