@@ -41,10 +41,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         out.add_column(name, justify="left" if left else "right", no_wrap=True)
     for row in rows:
         out.add_row(*(cell.replace("[", r"\[") for cell in row))
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:  # a pipe has no width: never cut a figure
-        console = Console(width=10_000)
-    console.print(out)
+    # As wide as the table needs: a narrow window may wrap a line, never cut a figure.
+    Console(width=10_000).print(out)
 
 
 def _numeric(rows: Sequence[Sequence[str]], column: int) -> bool:

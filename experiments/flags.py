@@ -89,7 +89,8 @@ def parse(options: type[OptionsT], arguments: Sequence[str]) -> OptionsT:
         hint = f" Did you mean --{near[0]}?" if near else " --help lists all flags."
         raise ConfigError(f"There is no flag --{error.flagname}.{hint}") from None
     except flags.CantOpenFlagFileError as error:
-        raise ConfigError(f"The flagfile cannot be read: {error}") from None
+        text = str(error).removeprefix("ERROR:: ")
+        raise ConfigError(f"The flagfile cannot be read: {text}.") from None
     except flags.Error as error:
         text = str(error).removeprefix("flag ")
         raise ConfigError(text if text.startswith("--") else f"Flags: {text}") from None

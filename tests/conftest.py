@@ -1,6 +1,7 @@
 """What all tests share: a strict JAX, a tiny world, and the real data where it is."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -11,6 +12,12 @@ from ncf_jax.config import DataConfig
 
 # [B] against [B, 1] must raise, not broadcast: the classic silent bug of rating losses.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Many tests train the same tiny model anew; what is compiled once is not compiled again.
+_compiled = tempfile.TemporaryDirectory()
+jax.config.update("jax_compilation_cache_dir", _compiled.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 TINY = dict(
     dataset="synthetic",

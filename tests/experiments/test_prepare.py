@@ -1,0 +1,211 @@
+"""The prepare command: counts, and the exported tables.
+
+Held here: the printed counts are those of the data and its split; the exported files
+hold every interaction once, in the columns of the reference; the flagfile of any
+experiment is accepted; what cannot be read or written is one sentence.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import flags
+from ncf_jax import Config, prepare, split
+from ncf_jax.config import DataConfig
+
+ROOT = Path(__file__).parents[2]
+WORLD = dict(synthetic_users=40, synthetic_items=60, synthetic_ratings_per_user=25)
+ARGUMENTS = [f"--{name}={value}" for name, value in WORLD.items()]
+MERGED = (
+    "userId,movieId,rating,timestamp,rating_norm,userIndex,movieIndex,genres_vector,"
+    "tag_features"
+)
+
+
+@pytest.fixture
+def prepared(command, cache_dir):
+    def run(*arguments):
+        return command("prepare", *ARGUMENTS, f"--cache_dir={cache_dir}", *arguments)
+
+    return run
+
+
+def said(out):
+    """The printed names and values; of a name said twice, the last."""
+    pairs = (line.split("  ", 1) for line in out.splitlines() if "  " in line)
+    return {name: value.strip() for name, value in pairs}
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class TestCounts:
+    def test_the_printed_counts_are_those_of_the_data(
+        self, prepared, tiny_dataset, tiny_split
+    ):
+        outcome = prepared()
+        assert (outcome.code, outcome.err) == (0, "")
+        found = said(outcome.out)
+        assert found["data"] == "synthetic world (not real data)"
+        wanted = {
+            "users": tiny_dataset.num_users,
+            "movies": tiny_dataset.num_items,
+            "ratings": len(tiny_dataset.user),
+            "train": len(tiny_split.train),
+            "valid": len(tiny_split.valid),
+            "test": len(tiny_split.test),
+            "genres": len(tiny_dataset.genre_names),
+        }
+        for name, count in wanted.items():
+            assert found[name] == f"{count:,}"
+        assert found["data fingerprint"] == tiny_dataset.fingerprint
+        assert found["split fingerprint"] == tiny_split.fingerprint
+        assert found["lowest RMSE to be expected"] == f"{tiny_dataset.floor_rmse:.4f}"
+
+    def test_values_stand_in_one_column(self, prepared):
+        lines = prepared().out.splitlines()
+        starts = {len(line) - len(line.split("  ", 1)[1].lstrip()) for line in lines}
+        assert len(starts) == 1
+
+    @pytest.mark.parametrize(
+        ("argument", "same"),
+        [
+            ("--split_seed=1", "data fingerprint"),
+            ("--min_item_ratings=20", None),
+            ("--synthetic_seed=1", None),
+        ],
+    )
+    def test_an_option_of_the_data_changes_the_fingerprints(
+        self, prepared, argument, same
+    ):
+        before, after = said(prepared().out), said(prepared(argument).out)
+        assert before["split fingerprint"] != after["split fingerprint"]
+        equal = before["data fingerprint"] == after["data fingerprint"]
+        assert equal == (same is not None)
+
+    def test_nothing_is_written_where_nothing_was_asked_for(
+        self, command, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        assert command("prepare", *ARGUMENTS, "--cache_dir=").code == 0
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_real_release_has_the_counts_of_the_reference(
+        self, command, real_data_dir, cache_dir
+    ):
+        outcome = command(
+            "prepare",
+            f"--flagfile={ROOT / 'experiments' / 'configs' / 'ncf_tags.flags'}",
+            f"--data_dir={real_data_dir}",
+            f"--cache_dir={cache_dir}",
+        )
+        assert (outcome.code, outcome.err) == (0, "")
+        found = said(outcome.out)
+        assert found["data"] == "ml-latest-small"
+        names = ["users", "movies", "ratings", "train", "valid", "test"]
+        counts = ["610", "2,269", "81,116", "56,505", "12,164", "12,447"]
+        assert [found[name] for name in names] == counts
+        assert found["movies with tag features"] == "521"
+        assert "lowest RMSE" not in outcome.out
+
+
+class TestExport:
+    @pytest.fixture(scope="class")
+    def world(self):
+        config = DataConfig(**WORLD, cache_dir="")
+        dataset = prepare(config)
+        return dataset, split(dataset, config)
+
+    def test_the_merged_table_has_the_reference_columns_and_every_row(
+        self, prepared, tmp_path, world
+    ):
+        folder = tmp_path / "deep" / "exported"
+        outcome = prepared(f"--export_dir={folder}")
+        path = folder / "final_merged_dataset.csv"
+        assert f"written: {path}" in outcome.out
+        assert {p.name for p in folder.iterdir()} == {path.name, "split.csv"}
+        assert path.read_text().splitlines()[0] == MERGED
+        dataset, rows = world[0], rows_of(path)
+        assert len(rows) == len(dataset.user)
+        for n in range(0, len(rows), 97):
+            row, user, item = rows[n], dataset.user[n], dataset.item[n]
+            assert int(row["userId"]) == dataset.user_ids[user]
+            assert int(row["movieId"]) == dataset.item_ids[item]
+            assert (int(row["userIndex"]), int(row["movieIndex"])) == (user, item)
+            assert float(row["rating"]) == dataset.rating[n]
+            assert np.float32(row["rating_norm"]) == dataset.rating[n] / np.float32(5)
+            assert int(row["timestamp"]) == dataset.time[n]
+            genres = json.loads(row["genres_vector"])
+            assert genres == dataset.features.genres[item].tolist()
+            tags = json.loads(row["tag_features"])
+            np.testing.assert_array_equal(np.float32(tags), dataset.features.tags[item])
+
+    def test_split_csv_puts_every_row_in_its_part(self, prepared, tmp_path, world):
+        prepared(f"--export_dir={tmp_path}")
+        dataset, parts = world
+        rows = rows_of(tmp_path / "split.csv")
+        assert list(rows[0]) == ["userId", "movieId", "split"]
+        for name in ("train", "valid", "test"):
+            found = [n for n, row in enumerate(rows) if row["split"] == name]
+            assert found == getattr(parts, name).tolist()
+        ids = dataset.user_ids[dataset.user].tolist()
+        assert [int(row["userId"]) for row in rows] == ids
+
+    def test_exporting_twice_gives_the_same_bytes(self, prepared, tmp_path, content):
+        for name in ("one", "two"):
+            prepared(f"--export_dir={tmp_path / name}")
+        assert content(tmp_path / "one") == content(tmp_path / "two")
+
+    def test_an_export_folder_that_is_a_file_is_refused(self, prepared, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        sentence = prepared(f"--export_dir={tmp_path / 'file'}").sentence(3)
+        assert "could not be written" in sentence
+        assert "--export_dir" in sentence
+        assert (tmp_path / "file").read_text() == "mine"
+
+
+class TestFlags:
+    def test_the_flagfile_of_an_experiment_is_accepted(self, command, tmp_path):
+        config = Config(**WORLD, epochs=2, embedding_dim=8, cache_dir="")
+        path = tmp_path / "run.flags"
+        path.write_text(flags.to_flagfile(config))
+        outcome = command("prepare", f"--flagfile={path}")
+        assert outcome.code == 0
+        assert said(outcome.out)["users"] == "40"
+
+    def test_filters_that_leave_nothing_are_refused(self, prepared):
+        sentence = prepared("--min_item_ratings=100000").sentence(3)
+        assert "--min_item_ratings=100000" in sentence
+        assert "lower them" in sentence
+
+    def test_a_world_whose_sizes_contradict_is_refused(self, command):
+        sentence = command(
+            "prepare",
+            "--synthetic_items=60",
+            "--synthetic_ratings_per_user=50",
+            "--cache_dir=",
+        ).sentence(2)
+        assert "--synthetic_ratings_per_user=50" in sentence
+        assert "--synthetic_items=60" in sentence
+
+    def test_a_cache_that_cannot_be_written_is_refused(self, command, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        outcome = command("prepare", *ARGUMENTS, f"--cache_dir={tmp_path / 'file'}")
+        assert "--cache_dir" in outcome.sentence(3)
+        assert (tmp_path / "file").read_text() == "mine"
+
+    def test_a_release_with_a_missing_member_names_it(self, command, tmp_path):
+        # A folder that is there but not whole is never filled up by a download.
+        folder = tmp_path / "ml-latest-small"
+        folder.mkdir()
+        (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n")
+        sentence = command(
+            "prepare", "--dataset=ml-latest-small", f"--data_dir={tmp_path}"
+        ).sentence(3)
+        assert "movies.csv" in sentence
+        assert [path.name for path in folder.iterdir()] == ["ratings.csv"]

@@ -1,0 +1,324 @@
+"""Stopping a run at any moment, and going on.
+
+Held here: a training process killed by SIGKILL in the middle of an epoch, and runs
+stopped at each step of saving and reporting, end with the very bits of an
+uninterrupted run when the same command is given again; a loss that is not finite or a
+disk that is full stops the run with one sentence and leaves the last good checkpoint.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import ncf_jax
+from ncf_jax import checkpoint, report
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def state_of(workdir):
+    """Every array of the last checkpoint, by name."""
+    run = ncf_jax.load_run(str(workdir))
+    learner = ncf_jax.learner_of(run.config, run.model, run.dataset.features)
+    like = import_module("ncf_jax.train").state_like(learner, run.config.num_seeds)
+    state = checkpoint.load_state(workdir, checkpoint.latest(workdir), like)
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def assert_same_bits(one, other):
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        assert array.dtype == other[name].dtype
+        assert array.tobytes() == other[name].tobytes(), f"{name} differs"
+
+
+def losses_of(workdir):
+    lines = (workdir / "history.csv").read_text().splitlines()[1:]
+    return [line.split(",")[:3] for line in lines]
+
+
+# A step for each row: an epoch of some tenths of a second, long enough to be hit.
+SLOW = dict(epochs=7, batch_size=1, synthetic_users=150)
+
+
+def killed_in_epoch_6(line, workdir, log):
+    """Runs a training command and kills it half an epoch after epoch 5 is saved."""
+    with log.open("w") as out:
+        process = subprocess.Popen(line, env=ENVIRONMENT, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + 90
+        rows = []
+        while len(rows) < 5:
+            assert process.poll() is None, f"it ended early: {log.read_text()}"
+            assert time.monotonic() < deadline, f"too slow: {log.read_text()}"
+            time.sleep(0.002)
+            history = workdir / "history.csv"
+            rows = history.read_text().splitlines()[1:] if history.exists() else []
+        time.sleep(float(rows[-1].split(",")[3]) / 2)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return process.returncode
+
+
+class TestKilled:
+    def test_killed_in_the_middle_of_epoch_6_the_same_command_ends_in_the_same_bits(
+        self, command, tiny, tmp_path
+    ):
+        killed, whole = tmp_path / "killed", tmp_path / "whole"
+        line = [sys.executable, "-m", "experiments.train", *tiny(killed, **SLOW)]
+        for _ in range(3):  # a busy machine may let the process run on for too long
+            shutil.rmtree(killed, ignore_errors=True)
+            code = killed_in_epoch_6(line, killed, tmp_path / "log")
+            if checkpoint.latest(killed) == 5:
+                break
+        assert code == -signal.SIGKILL
+        assert checkpoint.latest(killed) == 5, "killed too late; make an epoch longer"
+        assert not (killed / "metrics.json").exists()
+
+        again = subprocess.run(
+            line, env=ENVIRONMENT, capture_output=True, text=True, timeout=100
+        )
+        assert (again.returncode, again.stderr) == (0, "")
+        assert "going on after epoch 5 of 7" in again.stdout
+        assert "epoch   5" not in again.stdout
+
+        assert command("train", *tiny(whole, **SLOW)).code == 0
+        assert_same_bits(state_of(killed), state_of(whole))
+        assert losses_of(killed) == losses_of(whole)
+        for name in ("metrics.json", "metrics.csv", "per_user.csv"):
+            assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+    def test_another_seed_ends_in_other_bits(self, finished, command, tiny, tmp_path):
+        # The control of every comparison in this file.
+        assert command("train", *tiny(tmp_path, seed=1)).code == 0
+        one, other = state_of(tmp_path), state_of(finished.workdir)
+        assert one.keys() == other.keys()
+        params = [name for name in one if name.startswith(".params")]
+        assert len(params) > 5
+        for name in params:
+            assert one[name].tobytes() != other[name].tobytes(), name
+
+
+class Killed(BaseException):
+    """Nothing in the program catches it, as nothing catches SIGKILL."""
+
+
+# One step an epoch: its loss is taken before the step, so epoch 1 is whole and epoch 2
+# meets the parameters that an absurd step has left.
+ABSURD = dict(learning_rate=1e30, batch_size=5000)
+# No file may grow beyond a few kilobytes, as on a disk that is nearly full. Set by the
+# program itself: a hook between fork and exec is not safe in a process with threads.
+NEARLY_FULL = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+runpy.run_module("experiments.train", run_name="__main__")
+"""
+
+
+class TestStopped:
+    @pytest.mark.parametrize("epoch", [1, 2, 3])
+    def test_stopped_after_any_epoch_it_goes_on_to_the_same_bits(
+        self, finished, command, tiny, interrupt_after, monkeypatch, tmp_path, epoch
+    ):
+        # Epoch 3 is the last one: what is left to do is evaluating and writing.
+        interrupt_after(epoch)
+        stopped = command("train", *tiny(tmp_path))
+        sentence = stopped.sentence(130)
+        assert sentence.startswith("Interrupted. The same command goes on")
+        assert checkpoint.latest(tmp_path) == epoch
+        assert len(losses_of(tmp_path)) == epoch
+        assert report.read_results(tmp_path) is None
+        monkeypatch.undo()
+
+        outcome = command("train", *tiny(tmp_path))
+        assert (outcome.code, outcome.err) == (0, "")
+        assert f"going on after epoch {epoch} of 3" in outcome.out
+        trained = [x for x in outcome.out.splitlines() if x.startswith("epoch  ")]
+        assert [int(line.split()[1]) for line in trained] == [*range(epoch + 1, 4)]
+        assert_same_bits(state_of(tmp_path), state_of(finished.workdir))
+        assert losses_of(tmp_path) == losses_of(finished.workdir)
+        assert (tmp_path / "metrics.json").read_bytes() == (
+            finished.workdir / "metrics.json"
+        ).read_bytes()
+
+    def test_killed_again_and_again_at_every_write_it_still_ends_in_the_same_bits(
+        self, finished, command, tiny, monkeypatch, tmp_path
+    ):
+        def killed_at(owner, name, when):
+            real = getattr(owner, name)
+
+            def dying(*arguments, **options):
+                if when(*arguments):
+                    raise Killed
+                return real(*arguments, **options)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, dying)
+                with pytest.raises(Killed):
+                    command("train", *tiny(tmp_path))
+            assert report.read_results(tmp_path) is None
+
+        def file_is(name):
+            return lambda path, content: path.name == name
+
+        def half_written(path, content):
+            if path.name == "metrics.json":
+                path.with_name(".metrics.json.partial").write_bytes(content[:100])
+                return True
+            return False
+
+        killed_at(report, "write_bytes", file_is("run.flags"))
+        killed_at(report, "write_bytes", file_is("environment.json"))
+        killed_at(checkpoint, "save_dataset", lambda *_: True)
+        killed_at(checkpoint, "save", lambda _, epoch, *rest: epoch == 1)
+        # After the checkpoint of an epoch, before its line in history.csv.
+        killed_at(report, "write_bytes", file_is("history.csv"))
+        assert checkpoint.latest(tmp_path) == 1
+        killed_at(checkpoint, "save", lambda _, epoch, *rest: epoch == 3)
+        assert checkpoint.latest(tmp_path) == 2
+        killed_at(ncf_jax, "evaluate", lambda *_: True)
+        assert checkpoint.latest(tmp_path) == 3
+        killed_at(report, "write_bytes", file_is("per_user.csv"))
+        killed_at(report, "write_bytes", half_written)
+
+        assert command("train", *tiny(tmp_path)).code == 0
+        assert_same_bits(state_of(tmp_path), state_of(finished.workdir))
+        assert losses_of(tmp_path) == losses_of(finished.workdir)
+        for name in ("metrics.json", "metrics.csv", "per_user.csv"):
+            assert (tmp_path / name).read_bytes() == (
+                finished.workdir / name
+            ).read_bytes()
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {path.name for path in finished.workdir.iterdir()}
+
+    def test_a_folder_whose_very_first_file_was_not_finished_is_taken(
+        self, command, tiny, tmp_path
+    ):
+        (tmp_path / ".run.flags.partial").write_text("--data")
+        assert command("train", *tiny(tmp_path, epochs=1)).code == 0
+        assert not (tmp_path / ".run.flags.partial").exists()
+
+    def test_an_unfinished_checkpoint_does_not_stop_the_run(
+        self, finished, command, tiny, interrupt_after, monkeypatch, tmp_path
+    ):
+        # What orbax leaves when it is killed in the middle of writing epoch 3.
+        interrupt_after(2)
+        command("train", *tiny(tmp_path))
+        monkeypatch.undo()
+        partial = tmp_path / "state" / "3.orbax-checkpoint-tmp"
+        (partial / "state").mkdir(parents=True)
+        (partial / "state" / "manifest.ocdbt").write_bytes(b"half")
+        assert checkpoint.latest(tmp_path) == 2
+        assert command("train", *tiny(tmp_path)).code == 0
+        assert_same_bits(state_of(tmp_path), state_of(finished.workdir))
+
+    def test_metrics_json_taken_away_is_made_anew_from_the_checkpoint(
+        self, finished, command, tiny, tmp_path, content
+    ):
+        for name, data in content(finished.workdir).items():
+            path = tmp_path / "copy" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if name != "metrics.json":
+                path.write_bytes(data)
+        outcome = command("train", *tiny(tmp_path / "copy"))
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "going on after epoch 3 of 3" in outcome.out
+        assert "train loss" not in outcome.out
+        assert (tmp_path / "copy" / "metrics.json").read_bytes() == (
+            finished.workdir / "metrics.json"
+        ).read_bytes()
+
+
+class TestNotFinite:
+    @pytest.fixture
+    def stopped(self, command, tiny, tmp_path):
+        return command("train", *tiny(tmp_path, **ABSURD)), tmp_path
+
+    def test_the_sentence_names_seed_step_and_epoch(self, stopped):
+        sentence = stopped[0].sentence(5)
+        assert "seed 0" in sentence
+        assert "step 1 of epoch 2" in sentence
+        assert "--learning_rate" in sentence
+
+    def test_the_checkpoint_before_it_is_whole_and_no_result_is_written(self, stopped):
+        workdir = stopped[1]
+        assert checkpoint.latest(workdir) == 1
+        assert checkpoint.load_meta(workdir, 1)["epoch"] == 1
+        state = state_of(workdir)
+        assert all(np.isfinite(array).all() for array in state.values())
+        assert len(losses_of(workdir)) == 1
+        assert not (workdir / "metrics.json").exists()
+
+    def test_the_same_command_stops_at_the_same_place(self, stopped, command, tiny):
+        first, workdir = stopped
+        again = command("train", *tiny(workdir, **ABSURD))
+        assert again.sentence(5) == first.sentence(5)
+
+    def test_a_loss_that_breaks_within_the_first_epoch_leaves_no_checkpoint(
+        self, command, tiny, tmp_path
+    ):
+        outcome = command("train", *tiny(tmp_path, learning_rate=1e30))
+        assert "of epoch 1" in outcome.sentence(5)
+        assert checkpoint.latest(tmp_path) is None
+
+    def test_what_cannot_be_evaluated_is_refused_in_one_sentence(
+        self, command, tiny, tmp_path
+    ):
+        # A single epoch ends before a loss shows the damage; the predictions do.
+        outcome = command("train", *tiny(tmp_path, **ABSURD, epochs=1))
+        assert "NaN or infinite" in outcome.sentence(4)
+        assert not (tmp_path / "metrics.json").exists()
+
+
+class TestFullDisk:
+    @pytest.fixture
+    def stopped(self, command, tiny, interrupt_after, monkeypatch, tmp_path):
+        interrupt_after(1)
+        workdir = tmp_path / "run"
+        command("train", *tiny(workdir))
+        monkeypatch.undo()
+        return workdir
+
+    def test_a_checkpoint_that_does_not_fit_is_one_sentence_and_the_last_one_loads(
+        self, stopped, tiny, command, finished
+    ):
+        before = state_of(stopped)
+        done = subprocess.run(
+            [sys.executable, "-c", NEARLY_FULL, *tiny(stopped)],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 4, done.stderr
+        assert done.stderr.startswith("error: The checkpoint of epoch 2 could not be")
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "make room" in done.stderr
+        assert checkpoint.latest(stopped) == 1
+        assert_same_bits(state_of(stopped), before)
+
+        # And with room again, the run ends as if nothing had been.
+        assert command("train", *tiny(stopped)).code == 0
+        assert json.loads((stopped / "metrics.json").read_text()) == json.loads(
+            (finished.workdir / "metrics.json").read_text()
+        )
+
+    def test_a_folder_that_cannot_be_made_is_named(self, command, tiny, tmp_path):
+        (tmp_path / "file").write_text("")
+        sentence = command("train", *tiny(tmp_path / "file" / "below")).sentence(4)
+        assert str(tmp_path / "file" / "below") in sentence
+        # There is no metrics.json that could be damaged, or removed.
+        assert "Remove it" not in sentence

@@ -1,0 +1,190 @@
+"""Every option once, and an impossible value stops everything before any work."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ncf_jax.config import (
+    CLOSED_FORM_MODELS,
+    Config,
+    DataConfig,
+    Options,
+    differences,
+    nearest,
+    option,
+)
+from ncf_jax.errors import ConfigError
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+# Option -> a value that is impossible whatever the others are, and a word of why.
+IMPOSSIBLE = [
+    ("dataset", "ml-latest-smal", "Did you mean 'ml-latest-small'"),
+    ("dataset", 3, "type str"),
+    ("model", "nfc", "Did you mean 'ncf'"),
+    ("model", "transformer", "wants one of"),
+    ("epochs", 0, "at least 1"),
+    ("epochs", 2.5, "type int"),
+    ("epochs", True, "type int"),
+    ("epochs", "ten", "type int"),
+    ("batch_size", 0, "at least 1"),
+    ("num_seeds", 0, "at least 1"),
+    ("seed", -1, "at least 0"),
+    ("seed", 2**31, "at most"),
+    ("split_seed", -1, "at least 0"),
+    ("split_seed", 2**32, "at most"),
+    ("learning_rate", float("nan"), "finite"),
+    ("learning_rate", float("inf"), "finite"),
+    ("learning_rate", -1e-3, "at least 0"),
+    ("weight_decay", -1e-9, "at least 0"),
+    ("dropout", 1.0, "less than 1"),
+    ("dropout", -0.1, "at least 0"),
+    ("embedding_dim", 0, "at least 1"),
+    ("genre_dim", -1, "at least 0"),
+    ("k", 0, "at least 1"),
+    ("relevance_threshold", 0.0, "at least 0.5"),
+    ("relevance_threshold", 5.5, "at most 5"),
+    ("keep", 0, "at least 1"),
+    ("allow_other_copy", 1, "type bool"),
+    ("min_item_ratings", 0, "at least 1"),
+    ("synthetic_ratings_per_user", 19, "at least 20"),
+]
+CONTRADICTIONS = [
+    dict(model="bias", dropout=0.5),
+    dict(model="bias", learning_rate=1e-3),
+    dict(model="item_mean", num_seeds=3),
+    dict(model="global_mean", item_shrinkage=3.0),
+    dict(model="item_mean", user_shrinkage=3.0),
+    dict(model="ncf", user_shrinkage=3.0),
+    dict(dataset="ml-latest-small", synthetic_users=50),
+    dict(dataset="synthetic", allow_other_copy=True),
+]
+
+
+def test_the_defaults_are_the_reference_experiment():
+    config = Config()
+    reference = dict(
+        model="ncf",
+        epochs=10,
+        batch_size=512,
+        learning_rate=5e-4,
+        weight_decay=1e-5,
+        dropout=0.3,
+        embedding_dim=64,
+        genre_dim=32,
+        tag_dim=16,
+        fc1_dim=128,
+        fc2_dim=64,
+        loss="mse",
+        optimizer="adam",
+        split="user_random",
+        split_seed=42,
+        min_item_ratings=10,
+        min_user_ratings=3,
+        k=10,
+        relevance_threshold=4.0,
+    )
+    assert {name: getattr(config, name) for name in reference} == reference
+
+
+@pytest.mark.parametrize(("name", "value", "why"), IMPOSSIBLE)
+def test_an_impossible_value_is_refused_in_one_sentence(name, value, why):
+    with pytest.raises(ConfigError) as caught:
+        Config(**{name: value})
+    text = str(caught.value)
+    assert text.startswith(f"--{name} wants")
+    assert why in text
+    assert repr(value) in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("given_", CONTRADICTIONS, ids=str)
+def test_an_option_without_effect_is_a_contradiction(given_):
+    with pytest.raises(ConfigError, match=r"has no effect with --.*; leave it out"):
+        Config(**given_)
+
+
+@pytest.mark.parametrize("model", CLOSED_FORM_MODELS)
+def test_a_baseline_needs_no_option(model):
+    assert Config(model=model).model == model
+
+
+def test_an_option_at_its_default_never_contradicts():
+    # A flagfile that lists every effective flag must be accepted again.
+    config = Config(model="bias")
+    assert Config(**dataclasses.asdict(config)) == config
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_option_is_documented_and_of_a_plain_type(name):
+    field = FIELDS[name]
+    assert field.metadata["help"].endswith(".")
+    assert type(field.default) in (int, float, str, bool)
+    if field.metadata["choices"]:
+        assert field.default in field.metadata["choices"]
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().epochs = 3
+
+
+def test_a_whole_number_is_the_same_as_its_float():
+    assert Config(learning_rate=1).run_name() == Config(learning_rate=1.0).run_name()
+    assert type(Config(learning_rate=1).learning_rate) is float
+
+
+def test_the_run_name_follows_what_decides_the_numbers_and_only_that():
+    name = Config().run_name()
+    assert name.startswith("synthetic-ncf-")
+    same = dict(workdir="w", data_dir="d", cache_dir="c", keep=9)
+    for option_name, value in same.items():
+        assert Config(**{option_name: value}).run_name() == name, option_name
+    others = dict(seed=1, epochs=11, dropout=0.1, split_seed=7, k=5, min_item_ratings=9)
+    names = {Config(**{n: value}).run_name() for n, value in others.items()}
+    assert len(names) == len(others)
+    assert name not in names
+
+
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    epochs=st.integers(1, 99),
+    dropout=st.floats(0, 0.99),
+)
+def test_differences_name_each_option_that_differs(seed, epochs, dropout):
+    ours = Config(seed=seed, epochs=epochs, dropout=dropout, workdir="elsewhere")
+    found = differences(Config(), ours)
+    changed = {
+        name
+        for name in ("seed", "epochs", "dropout")
+        if getattr(ours, name) != getattr(Config(), name)
+    }
+    assert {line.split(":")[0] for line in found} == {f"--{name}" for name in changed}
+    assert differences(ours, ours) == []
+
+
+def test_the_data_options_are_part_of_the_whole():
+    names = {field.name for field in dataclasses.fields(DataConfig)}
+    assert names < set(FIELDS)
+    assert all(FIELDS[name].default == getattr(DataConfig(), name) for name in names)
+
+
+def test_the_nearest_name_is_offered_only_when_one_is_near():
+    assert nearest("epoch", ("epochs", "seed")) == " Did you mean 'epochs'?"
+    assert nearest("zzz", ("epochs", "seed")) == ""
+
+
+def test_other_option_sets_get_the_same_checks():
+    @dataclasses.dataclass(frozen=True)
+    class Mine(Options):
+        width: int = option(3, "A width.", minimum=1)
+        kind: str = option("a", "A kind.", choices=("a", "b"))
+        only_b: int = option(0, "For b.", only_with={"kind": ("b",)})
+
+    assert Mine(width=1).width == 1
+    with pytest.raises(ConfigError, match="--width wants at least 1; found 0"):
+        Mine(width=0)
+    with pytest.raises(ConfigError, match="--only_b=1 has no effect with --kind=a"):
+        Mine(only_b=1)
+    assert Mine(kind="b", only_b=1).only_b == 1
