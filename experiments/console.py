@@ -24,6 +24,7 @@ def options(config: Options) -> None:
     """The effective configuration, aligned; `*` marks what is not the default."""
     fields = dataclasses.fields(config)
     width = max(len(field.name) for field in fields)
+    print("options (* not the default):")
     for field in fields:
         value = getattr(config, field.name)
         changed = value != field.default

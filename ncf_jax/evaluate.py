@@ -198,7 +198,7 @@ def evaluate(
         k=k,
         threshold=threshold,
     )
-    ranked = {name: np.asarray(value)[:, some] for name, value in values.items()}
+    ranked = {name: np.asarray(values[name])[:, some] for name in ranking}
     rated = rating.RatingSums(*(np.asarray(v, np.float64)[:, some] for v in sums))
     with np.errstate(divide="ignore", invalid="ignore"):  # R² of a single row is NaN
         per_user = {name: np.asarray(of(rated)) for name, of in RATING.items()}

@@ -12,6 +12,10 @@ from ncf_jax.evaluate import score_catalogue
 from ncf_jax.types import RATING_MAX, Dataset, Params
 
 RATING_MIN = 0.5
+NOT_FINITE = (
+    "The model's predictions are NaN or infinite; nothing is recommended. Train again "
+    "with a smaller --learning_rate."
+)
 
 
 class Movie(NamedTuple):
@@ -78,6 +82,8 @@ def recommend(
     user = int(where[0])
     features = jax.tree.map(jnp.asarray, dataset.features)
     scores = score_catalogue(model, params, jnp.array([user]), features).mean(axis=0)
+    if not np.isfinite(scores).all():
+        raise RunError(NOT_FINITE)
     seen = np.zeros((1, dataset.num_items), bool)
     seen[0, dataset.item[dataset.user == user]] = True
     item, score = top_k(scores, jnp.asarray(seen), min(k, dataset.num_items))
@@ -118,11 +124,14 @@ def similar(
             f"{type(model).__name__} has a single number for each item, so no item is "
             f"similar to another; choose a run of a model with embeddings."
         )
+    if not np.isfinite(rows).all():
+        raise RunError(NOT_FINITE)
     unit_RxIxD = rows / jnp.maximum(
         jnp.linalg.norm(rows, axis=-1, keepdims=True), 1e-12
     )
     target = int(where[0])
     cosine = jnp.einsum("rid,rd->ri", unit_RxIxD, unit_RxIxD[:, target]).mean(axis=0)
+    cosine = jnp.clip(cosine, -1.0, 1.0)  # rounding may pass 1 by an ulp
     item, score = top_k(
         cosine[None], (items == target)[None], min(k, dataset.num_items - 1)
     )

@@ -13,7 +13,7 @@ from ncf_jax.config import DataConfig
 # [B] against [B, 1] must raise, not broadcast: the classic silent bug of rating losses.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Many tests train the same tiny model anew; what is compiled once is not compiled again.
+# Many tests train the same tiny model anew; a program is compiled once a session.
 _compiled = tempfile.TemporaryDirectory()
 jax.config.update("jax_compilation_cache_dir", _compiled.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -9,6 +9,7 @@ import pytest
 from ncf_jax.config import CLOSED_FORM_MODELS, GRADIENT_MODELS
 from tests.conftest import ROOT
 
+DOCS = ["docs/architecture.md", "docs/extending.md"]
 PAGES = ["README.md", "docs/extending.md"]
 
 
@@ -66,7 +67,7 @@ def test_the_first_program_of_the_readme_is_on_its_first_screen():
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/extending.md"]
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *DOCS]
 )
 def test_links_between_files_lead_somewhere(page):
     here = ROOT / page
@@ -94,6 +95,13 @@ def test_commands_in_the_readme_exist_and_know_their_flags():
         for flag in re.findall(r"--(\w+)", rest):
             known = set(flags.define(options[name])) | {"flagfile", "help"}
             assert flag in known, f"experiments.{name} has no --{flag}"
+
+
+def test_the_architecture_page_names_every_module():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for path in (ROOT / "ncf_jax").rglob("*.py"):
+        if path.name != "__init__.py":
+            assert path.name in text, f"the page leaves out {path.name}"
 
 
 def test_the_registries_and_the_options_have_the_same_names():

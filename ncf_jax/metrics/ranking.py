@@ -53,7 +53,8 @@ class Ranked(NamedTuple):
 def rank(scores: jax.Array, relevance: jax.Array, where: jax.Array) -> Ranked:
     """Sorts one list [L] by score and describes the tie group of each position."""
     length = scores.shape[0]
-    order = jnp.argsort(jnp.where(where, -scores, jnp.inf))
+    # By two keys, so that padding comes last whatever a candidate's score is.
+    order = jnp.lexsort((jnp.where(where, -scores, 0.0), ~where))
     scores, where, relevance = scores[order], where[order], (relevance & where)[order]
     position = jnp.arange(length)
     changed = (scores[1:] != scores[:-1]) | (where[1:] != where[:-1])
@@ -86,11 +87,14 @@ def _over_lists(
     if where is None:
         where = jnp.ones(scores.shape, bool)
     chex.assert_equal_shape([scores, relevance, where])
+    if scores.shape[-1] == 0:
+        return jnp.full(scores.shape[:-1], jnp.nan)
 
     @partial(jnp.vectorize, signature="(l),(l),(l)->()")
     def one(scores: jax.Array, relevance: jax.Array, where: jax.Array) -> jax.Array:
         ranked = rank(scores, relevance, where)
-        return jnp.where(ranked.candidates > 0, metric(ranked, k), jnp.nan)
+        value = jnp.minimum(metric(ranked, k), 1.0)  # rounding may pass 1 by an ulp
+        return jnp.where(ranked.candidates > 0, value, jnp.nan)
 
     return one(scores, jnp.asarray(relevance, bool), jnp.asarray(where, bool))
 

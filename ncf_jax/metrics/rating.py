@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class RatingSums(NamedTuple):
@@ -74,8 +75,15 @@ def mae_of(s: RatingSums) -> Any:
 
 
 def r2_of(s: RatingSums) -> Any:
-    """1 - squared error / squared deviation from the mean of these very ratings."""
-    return 1 - s.squared / (s.rating_squared - s.rating**2 / s.rows)
+    """1 - squared error / squared deviation from the mean of these very ratings.
+
+    NaN where the ratings do not vary, as those of a single row: there is nothing to
+    explain. The deviation is a difference of sums, so what rounding leaves is nothing.
+    """
+    xp = jnp if isinstance(s.rating, jax.Array) else np
+    deviation = s.rating_squared - s.rating**2 / s.rows
+    rounding = 8 * xp.finfo(deviation.dtype).eps * s.rating_squared
+    return 1 - s.squared / xp.where(deviation > rounding, deviation, xp.nan)
 
 
 def rmse(

@@ -67,12 +67,15 @@ def summarize(
       n_left_out: see `Summary`.
     """
     sums_RxUxC = np.asarray(sums_RxUxC, np.float64)
-    values = finish(sums_RxUxC.sum(axis=1))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is NaN: not defined
+        values = finish(sums_RxUxC.sum(axis=1))
         resampled_BxR = finish(
             np.einsum("bu,ruc->brc", counts, sums_RxUxC, optimize=True)
         )
-    low, high = np.nanpercentile(resampled_BxR.mean(axis=1), [2.5, 97.5])
+    # A resample without a user the metric is defined for says nothing.
+    draws = resampled_BxR.mean(axis=1)
+    draws = draws[~np.isnan(draws)]
+    low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
     return Summary(
         mean=float(values.mean()),
         sd=float(values.std(ddof=1)) if len(values) > 1 else None,

@@ -351,7 +351,10 @@ def test_an_insecure_redirect_behind_another_one_is_refused(server, tmp_path):
 
 # The archive's own hash is right in these, or none is published.
 BAD_ARCHIVES = {
-    "a missing member": (archive_of({"ratings.csv": b"x"}), "small/movies.csv"),
+    "a missing member": (
+        archive_of({"ratings.csv": MEMBERS["ratings.csv"]}),
+        "small/movies.csv",
+    ),
     "members of another folder": (archive_of(MEMBERS, prefix="big/"), "small/ratings"),
     "members without a folder": (archive_of(MEMBERS, prefix=""), "small/ratings"),
     "another member": (archive_of(MEMBERS | {"movies.csv": b"x"}), "movies.csv"),

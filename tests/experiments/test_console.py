@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 import pytest
+import rich
 
 from experiments import console
 from ncf_jax.config import Config
@@ -33,9 +34,16 @@ def terminal(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "100")
-    out = Terminal()
-    monkeypatch.setattr(sys, "stdout", out)
-    return out
+    # rich keeps one console, with the environment as it was when first used.
+    monkeypatch.setattr(rich, "_console", None)
+
+    def take():
+        # In the test's own phase: pytest puts its own stream back between phases.
+        out = Terminal()
+        monkeypatch.setattr(sys, "stdout", out)
+        return out
+
+    return take
 
 
 def epoch(number, valid=0.25):
@@ -98,8 +106,9 @@ class TestTable:
 
     def test_on_a_terminal_the_header_stands_out(self, terminal):
         # Control of the test above.
+        out = terminal()
         console.table(["model"], [["Bias"]])
-        assert "\x1b[1m" in terminal.getvalue()
+        assert "\x1b[1m" in out.getvalue()
 
 
 class TestProgress:
@@ -117,9 +126,10 @@ class TestProgress:
         assert "\x1b" not in out
 
     def test_on_a_terminal_there_is_a_bar_as_well_as_the_lines(self, terminal):
+        screen = terminal()
         with console.Progress(4, 1) as progress:
             progress.epoch(epoch(2))
-        out = terminal.getvalue()
+        out = screen.getvalue()
         plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out)
         assert "epoch   2  train loss 0.6000" in plain
         assert "2/4" in plain, "it counts what was done before"
@@ -127,18 +137,19 @@ class TestProgress:
 
     def test_no_color_is_honoured(self, terminal, monkeypatch):
         monkeypatch.setenv("NO_COLOR", "1")
+        out = terminal()
         with console.Progress(4, 0) as progress:
             progress.epoch(epoch(1))
         console.table(["model"], [["Bias"]])
-        assert "train loss" in terminal.getvalue()
-        assert not COLOUR.search(terminal.getvalue())
+        assert "train loss" in out.getvalue()
+        assert not COLOUR.search(out.getvalue())
 
     def test_the_terminal_is_given_back_when_the_run_breaks(self, terminal):
-        show_cursor = "\x1b[?25h"
+        show_cursor, out = "\x1b[?25h", terminal()
         bar = console.Progress(4, 0)
         with pytest.raises(KeyboardInterrupt), bar:
             raise KeyboardInterrupt
-        assert terminal.getvalue().rstrip().rfind(show_cursor) > 0
+        assert out.getvalue().rstrip().rfind(show_cursor) > 0
 
 
 class TestOptions:

@@ -114,13 +114,14 @@ class TestCounts:
         assert "lowest RMSE" not in outcome.out
 
 
-class TestExport:
-    @pytest.fixture(scope="class")
-    def world(self):
-        config = DataConfig(**WORLD, cache_dir="")
-        dataset = prepare(config)
-        return dataset, split(dataset, config)
+@pytest.fixture(scope="module")
+def world():
+    config = DataConfig(**WORLD, cache_dir="")
+    dataset = prepare(config)
+    return dataset, split(dataset, config)
 
+
+class TestExport:
     def test_the_merged_table_has_the_reference_columns_and_every_row(
         self, prepared, tmp_path, world
     ):

@@ -1,0 +1,808 @@
+"""Preparation: the reference's counts and indices, cached safely, told truthfully.
+
+Held here: the real data gives 610 users, 2,269 movies and 81,116 ratings; movies are
+filtered first, then users, once; indices come in order of first appearance; the export
+equals an independent pandas computation; the cache gives the identical data set, knows
+its content and options, and a damaged one is made anew; line ends change nothing,
+another content changes the fingerprint; an altered copy is refused, or named; only a
+missing release is downloaded; folders that cannot be written are one sentence.
+"""
+
+import dataclasses
+import json
+import re
+import shutil
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ncf_jax import prepare, split
+from ncf_jax.config import DataConfig
+from ncf_jax.data import download, reading
+from ncf_jax.data.prepare import export, load_npz, save_npz
+from ncf_jax.data.releases import RELEASES
+from ncf_jax.errors import DataError
+from ncf_jax.types import pack
+
+NAME = "ml-latest-small"
+RELEASE = RELEASES[NAME]
+RATINGS = [
+    # userId, movieId, rating, timestamp
+    (9, 30, 4.0, 100),
+    (9, 10, 3.5, 101),
+    (5, 10, 5.0, 102),
+    (5, 30, 0.5, 103),
+    (7, 20, 2.0, 104),
+    (7, 30, 3.0, 105),
+]
+MOVIES = [(10, "Heat", "Crime"), (20, "Cats, The", "Musical"), (30, "Up", "Drama|War")]
+TAGS = [(9, 30, "balloon trip"), (5, 10, "heist"), (7, 20, "odd singing")]
+
+
+def csv_of(columns, rows, end="\n"):
+    def cell(value):
+        return f'"{value}"' if "," in str(value) else str(value)
+
+    return end.join([columns, *(",".join(map(cell, row)) for row in rows), ""])
+
+
+def write(data_dir, ratings=RATINGS, movies=MOVIES, tags=TAGS, end="\n"):
+    """A copy of the release's name whose content is made up."""
+    folder = data_dir / NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "ratings.csv": ("userId,movieId,rating,timestamp", ratings),
+        "movies.csv": ("movieId,title,genres", movies),
+        "tags.csv": ("userId,movieId,tag,timestamp", [(*row, 7) for row in tags]),
+    }
+    for name, (columns, rows) in tables.items():
+        (folder / name).write_bytes(csv_of(columns, rows, end).encode())
+    return folder
+
+
+def config_of(data_dir, **options):
+    """Options under which a made-up copy is prepared whole, without a cache."""
+    defaults = dict(
+        dataset=NAME,
+        data_dir=str(data_dir),
+        cache_dir="",
+        allow_other_copy=True,
+        min_item_ratings=1,
+        min_user_ratings=1,
+    )
+    return DataConfig(**defaults | options)
+
+
+def prepared(data_dir, end="\n", tables=None, **options):
+    write(data_dir, end=end, **(tables or {}))
+    return prepare(config_of(data_dir, **options))
+
+
+def refused(config):
+    with pytest.raises(DataError) as caught:
+        prepare(config)
+    message = str(caught.value)
+    assert message.isprintable(), repr(message)
+    return message
+
+
+def assert_identical(a, b):
+    (arrays_a, texts_a), (arrays_b, texts_b) = pack(a), pack(b)
+    assert texts_a == texts_b
+    assert arrays_a.keys() == arrays_b.keys()
+    for name in arrays_a:
+        np.testing.assert_array_equal(arrays_a[name], arrays_b[name], err_msg=name)
+        assert arrays_a[name].dtype == arrays_b[name].dtype, name
+
+
+# --- the real data --------------------------------------------------------------------
+
+
+@pytest.fixture
+def real(real_data_dir):
+    config = DataConfig(dataset=NAME, data_dir=str(real_data_dir), cache_dir="")
+    return prepare(config)
+
+
+def reference_table(folder):
+    """Steps 1 to 3 of the reference in plain pandas."""
+    ratings = pd.read_csv(folder / "ratings.csv")
+    counts = ratings["movieId"].value_counts()
+    ratings = ratings[ratings["movieId"].isin(counts[counts >= 10].index)]
+    counts = ratings["userId"].value_counts()
+    ratings = ratings[ratings["userId"].isin(counts[counts >= 3].index)]
+    for key, index in (("userId", "userIndex"), ("movieId", "movieIndex")):
+        position = {one: n for n, one in enumerate(ratings[key].unique())}
+        ratings = ratings.assign(**{index: ratings[key].map(position)})
+    return ratings
+
+
+def test_the_real_data_has_the_references_counts(real):
+    assert (real.num_users, real.num_items, len(real.user)) == (610, 2_269, 81_116)
+    assert np.bincount(real.user).min() == 7
+    assert real.label == real.name == NAME
+    assert not real.synthetic
+    assert real.floor_rmse is None
+    assert "100,836 ratings" in real.notes[0]
+
+
+def test_the_real_rows_are_those_of_plain_pandas(real, real_data_dir):
+    wanted = reference_table(real_data_dir / NAME)
+    np.testing.assert_array_equal(real.user, wanted["userIndex"])
+    np.testing.assert_array_equal(real.item, wanted["movieIndex"])
+    np.testing.assert_array_equal(real.rating, wanted["rating"].astype(np.float32))
+    np.testing.assert_array_equal(real.time, wanted["timestamp"])
+    np.testing.assert_array_equal(real.user_ids[real.user], wanted["userId"])
+    np.testing.assert_array_equal(real.item_ids[real.item], wanted["movieId"])
+
+
+def test_the_real_titles_belong_to_their_movies(real, real_data_dir):
+    movies = pd.read_csv(real_data_dir / NAME / "movies.csv", index_col="movieId")
+    assert list(real.titles) == movies.loc[real.item_ids, "title"].tolist()
+    assert list(real.genres) == movies.loc[real.item_ids, "genres"].tolist()
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+def test_the_real_data_is_itself_with_either_line_end(
+    real, real_data_dir, tmp_path, end
+):
+    (tmp_path / NAME).mkdir()
+    for name in RELEASE.members:
+        content = (real_data_dir / NAME / name).read_bytes().replace(b"\r\n", b"\n")
+        (tmp_path / NAME / name).write_bytes(content.replace(b"\n", end))
+    config = DataConfig(dataset=NAME, data_dir=str(tmp_path), cache_dir="")
+    assert_identical(prepare(config), real)
+
+
+def test_an_altered_real_copy_is_refused_unless_asked_for(real_data_dir, tmp_path):
+    shutil.copytree(real_data_dir / NAME, tmp_path / NAME)
+    path = tmp_path / NAME / "ratings.csv"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b"1,1,4.0,", b"1,1,4.5,", 1))
+    config = DataConfig(dataset=NAME, data_dir=str(tmp_path), cache_dir="")
+    message = refused(config)
+    assert "ratings.csv" in message
+    assert "movies.csv" not in message
+    assert RELEASE.date in message
+    assert "--allow_other_copy" in message
+    dataset = prepare(dataclasses.replace(config, allow_other_copy=True))
+    assert dataset.label != NAME
+    assert "ratings.csv" in dataset.label
+    assert dataset.name == NAME
+
+
+# --- indices and filters --------------------------------------------------------------
+
+
+def test_users_and_items_are_numbered_by_first_appearance(tmp_path):
+    dataset = prepared(tmp_path)
+    assert dataset.user_ids.tolist() == [9, 5, 7]
+    assert dataset.item_ids.tolist() == [30, 10, 20]
+    assert dataset.user.tolist() == [0, 0, 1, 1, 2, 2]
+    assert dataset.item.tolist() == [0, 1, 1, 0, 2, 0]
+    assert dataset.rating.tolist() == [row[2] for row in RATINGS]
+    assert dataset.time.tolist() == [row[3] for row in RATINGS]
+    assert dataset.titles == ("Up", "Heat", "Cats, The")
+    assert dataset.genres == ("Drama|War", "Crime", "Musical")
+    assert dataset.genre_names == ("Crime", "Drama", "Musical", "War")
+
+
+def test_arrays_have_the_documented_types_and_shapes(tmp_path):
+    dataset = prepared(tmp_path)
+    assert [dataset.user.dtype, dataset.item.dtype] == [np.int32, np.int32]
+    assert dataset.rating.dtype == np.float32
+    assert {dataset.time.dtype, dataset.user_ids.dtype, dataset.item_ids.dtype} == {
+        np.dtype(np.int64)
+    }
+    assert dataset.features.genres.shape == (3, 4)
+    assert dataset.features.tags.shape == (3, 32)
+
+
+def test_movies_are_filtered_before_users_and_each_once(tmp_path):
+    # Movie 30 has two ratings and goes; that leaves user 3 with one, who goes as well;
+    # that leaves movie 20 with two ratings, below the limit, and yet it stays.
+    pairs = [
+        *((1, 10), (2, 10), (3, 10), (4, 10)),
+        *((1, 20), (2, 20), (3, 30), (4, 30), (5, 20)),
+    ]
+    ratings = [(user, movie, 3.0, 1) for user, movie in pairs]
+    dataset = prepared(
+        tmp_path, tables={"ratings": ratings}, min_item_ratings=3, min_user_ratings=2
+    )
+    kept = list(
+        zip(
+            dataset.user_ids[dataset.user].tolist(),
+            dataset.item_ids[dataset.item].tolist(),
+            strict=True,
+        )
+    )
+    assert kept == [(1, 10), (2, 10), (1, 20), (2, 20)]
+    # Users first would have kept user 3 and 4, and dropped user 5 before movie 20
+    # was counted; repeating would have dropped everything.
+
+
+def filtered_by_hand(ratings, min_item, min_user):
+    per_item = Counter(movie for _, movie, *_ in ratings)
+    ratings = [row for row in ratings if per_item[row[1]] >= min_item]
+    per_user = Counter(user for user, *_ in ratings)
+    return [row for row in ratings if per_user[row[0]] >= min_user]
+
+
+pairs = st.lists(
+    st.tuples(st.integers(1, 5), st.sampled_from([10, 20, 30])), unique=True, min_size=1
+)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@given(pairs=pairs, min_item=st.integers(1, 4), min_user=st.integers(1, 3))
+@settings(max_examples=50, deadline=None)
+def test_filters_and_indices_agree_with_a_loop(data_dir, pairs, min_item, min_user):
+    ratings = [(*pair, 0.5 + n % 10 / 2, n) for n, pair in enumerate(pairs)]
+    kept = filtered_by_hand(ratings, min_item, min_user)
+    write(data_dir, ratings=ratings)
+    config = config_of(data_dir, min_item_ratings=min_item, min_user_ratings=min_user)
+    if not kept:
+        message = refused(config)
+        assert f"--min_item_ratings={min_item}" in message
+        assert f"--min_user_ratings={min_user}" in message
+        return
+    dataset = prepare(config)
+    rows = zip(
+        dataset.user_ids[dataset.user].tolist(),
+        dataset.item_ids[dataset.item].tolist(),
+        dataset.rating.tolist(),
+        dataset.time.tolist(),
+        strict=True,
+    )
+    assert list(rows) == kept
+    assert dataset.user_ids.tolist() == list(dict.fromkeys(row[0] for row in kept))
+    assert dataset.item_ids.tolist() == list(dict.fromkeys(row[1] for row in kept))
+    titles = {movie: title for movie, title, _ in MOVIES}
+    assert list(dataset.titles) == [titles[one] for one in dataset.item_ids.tolist()]
+
+
+def test_the_notes_count_what_was_read_and_left_out(tmp_path):
+    tags = [*TAGS, (9, 10, ""), (9, 20, " ")]
+    dataset = prepared(tmp_path, tables={"tags": tags})
+    assert dataset.notes == (
+        "read 6 ratings of 3 movies by 3 users",
+        "tags.csv: left out 2 empty tags",
+    )
+
+
+# --- fingerprints ---------------------------------------------------------------------
+
+
+def changed(rows, at, column, value):
+    rows = [list(row) for row in rows]
+    rows[at][column] = value
+    return rows
+
+
+CHANGES = {
+    "a rating": {"ratings": changed(RATINGS, 1, 2, 3.0)},
+    "a time": {"ratings": changed(RATINGS, 1, 3, 999)},
+    "a user's id": {"ratings": changed(changed(RATINGS, 4, 0, 70), 5, 0, 70)},
+    "a row less": {"ratings": RATINGS[:-1]},
+    "the rows' order": {"ratings": RATINGS[::-1]},
+    "a title": {"movies": changed(MOVIES, 0, 1, "Heat 2")},
+    "a genre": {"movies": changed(MOVIES, 0, 2, "Drama")},
+    "a tag": {"tags": changed(TAGS, 0, 2, "balloon ride")},
+    "a tag's movie": {"tags": changed(TAGS, 0, 1, 10)},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_fingerprint_changes_with(tmp_path, what):
+    base = prepared(tmp_path / "base").fingerprint
+    other = prepared(tmp_path / "other", tables=CHANGES[what]).fingerprint
+    assert other != base
+    assert re.fullmatch(r"[0-9a-f]{16}", other)
+
+
+def test_the_fingerprint_changes_with_the_filters(tmp_path):
+    assert (
+        prepared(tmp_path).fingerprint
+        != prepared(tmp_path, min_item_ratings=2).fingerprint
+    )
+
+
+SHARED = [(9, 30, "balloon trip"), (5, 10, "balloon heist"), (7, 20, "odd singing")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tags": changed(SHARED, 2, 2, "balloon song")},
+        {"movies": changed(MOVIES, 1, 2, "Animation|Fantasy")},
+    ],
+    ids=["tags of a dropped movie", "genres of a dropped movie"],
+)
+def test_what_changes_the_features_changes_the_fingerprint(tmp_path, change):
+    # Nobody rated movie 20, but its words and genres shape the others' features.
+    rated = [row for row in RATINGS if row[1] != 20]
+    base = {"ratings": rated, "tags": SHARED}
+    a = prepared(tmp_path / "a", tables=base)
+    b = prepared(tmp_path / "b", tables=base | change)
+    same_genres = np.array_equal(a.features.genres, b.features.genres)
+    same_tags = np.allclose(
+        a.features.tags @ a.features.tags.T, b.features.tags @ b.features.tags.T
+    )
+    assert not (same_genres and same_tags), "this change was to change the features"
+    assert a.fingerprint != b.fingerprint, "other features under the same fingerprint"
+
+
+@pytest.mark.parametrize(
+    "movies",
+    [MOVIES, changed(MOVIES, 0, 1, '"Two\nLines, one title"')],
+    ids=["plain", "a line break in a title"],
+)
+def test_line_ends_change_nothing(tmp_path, movies):
+    def content(folder, end):
+        write(folder, movies=MOVIES, end=end)
+        rows = [",".join(map(str, row)) for row in movies]
+        rows[1] = '20,"Cats, The",Musical'
+        text = "\n".join(["movieId,title,genres", *rows, ""]).replace("\n", end)
+        (folder / NAME / "movies.csv").write_bytes(text.encode())
+        return prepare(config_of(folder))
+
+    lf, crlf = content(tmp_path / "lf", "\n"), content(tmp_path / "crlf", "\r\n")
+    assert_identical(lf, crlf)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"movies": [*MOVIES[::-1]]},
+        {"tags": [(1, *row[1:]) for row in TAGS]},
+    ],
+    ids=["the order of the movies file", "who wrote a tag"],
+)
+def test_the_fingerprint_is_blind_to(tmp_path, change):
+    base = prepared(tmp_path / "base").fingerprint
+    assert prepared(tmp_path / "other", tables=change).fingerprint == base
+
+
+# --- the cache ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_reading(monkeypatch):
+    """Reading the files again is a failure from the call of this on."""
+
+    def fail(folder):
+        raise AssertionError("the files were read although the cache has them")
+
+    return lambda: monkeypatch.setattr(reading, "read", fail)
+
+
+def test_a_cached_data_set_is_the_identical_one(tmp_path, no_reading):
+    cache = tmp_path / "cache"
+    fresh = prepared(tmp_path, cache_dir="")
+    first = prepare(config_of(tmp_path, cache_dir=str(cache)))
+    no_reading()
+    second = prepare(config_of(tmp_path, cache_dir=str(cache)))
+    assert_identical(first, fresh)
+    assert_identical(second, fresh)
+    (file,) = cache.iterdir()
+    assert re.fullmatch(NAME + r"-[0-9a-f]{16}\.npz", file.name)
+
+
+def test_without_a_cache_the_files_are_read_each_time(tmp_path, no_reading):
+    # The control of the test above: `no_reading` does bite.
+    prepared(tmp_path)
+    no_reading()
+    with pytest.raises(AssertionError, match="were read"):
+        prepare(config_of(tmp_path))
+
+
+def test_a_cached_synthetic_world_is_the_identical_one(tmp_path, no_reading):
+    sizes = dict(synthetic_users=30, synthetic_items=60, synthetic_ratings_per_user=25)
+    fresh = prepare(DataConfig(**sizes, cache_dir=""))
+    first = prepare(DataConfig(**sizes, cache_dir=str(tmp_path)))
+    no_reading()
+    second = prepare(DataConfig(**sizes, cache_dir=str(tmp_path)))
+    assert_identical(first, fresh)
+    assert_identical(second, fresh)
+    assert second.floor_rmse == fresh.floor_rmse > 0
+
+
+def test_the_cache_holds_no_pickle(tmp_path):
+    prepared(tmp_path, cache_dir=str(tmp_path / "cache"))
+    (file,) = (tmp_path / "cache").iterdir()
+    with np.load(file, allow_pickle=False) as stored:
+        for name in stored.files:
+            assert stored[name].dtype.kind in "iufb", name
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_another_content_is_never_answered_from_the_cache(tmp_path, what):
+    cache = str(tmp_path / "cache")
+    prepared(tmp_path, cache_dir=cache)
+    fresh = prepared(tmp_path / "fresh", tables=CHANGES[what])
+    cached = prepared(tmp_path, tables=CHANGES[what], cache_dir=cache)
+    assert_identical(cached, fresh)
+
+
+@pytest.mark.parametrize("option", [{"min_item_ratings": 2}, {"min_user_ratings": 2}])
+def test_other_filters_are_never_answered_from_the_cache(tmp_path, option):
+    cache = tmp_path / "cache"
+    tables = {"ratings": [*RATINGS, (1, 30, 4.0, 1)]}
+    prepared(tmp_path, tables=tables, cache_dir=str(cache))
+    fresh = prepared(tmp_path, tables=tables, **option)
+    cached = prepared(tmp_path, tables=tables, cache_dir=str(cache), **option)
+    assert_identical(cached, fresh)
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("option", [{"split_seed": 1}, {}])
+def test_the_cache_is_shared_where_nothing_differs(tmp_path, option, no_reading):
+    cache = str(tmp_path / "cache")
+    first = prepared(tmp_path / "a", cache_dir=cache)
+    write(tmp_path / "b", end="\r\n")  # another place, other line ends
+    no_reading()
+    second = prepare(config_of(tmp_path / "b", cache_dir=cache, **option))
+    assert_identical(first, second)
+
+
+def cached_file(tmp_path):
+    """The path of a cache file and the data set it holds."""
+    dataset = prepared(tmp_path, cache_dir=str(tmp_path / "cache"))
+    (file,) = (tmp_path / "cache").iterdir()
+    return file, dataset
+
+
+DAMAGES = {
+    "empty": lambda raw: b"",
+    "cut in half": lambda raw: raw[: len(raw) // 2],
+    "one byte short": lambda raw: raw[:-1],
+    "only its first bytes": lambda raw: raw[:4],
+    "garbage": lambda raw: bytes(range(256)) * 10,
+    "text": lambda raw: b"not a cache",
+    "zeros": lambda raw: bytes(len(raw)),
+    "a pickle": lambda raw: b"\x80\x04N.",
+    "a single array": lambda raw: b"\x93NUMPY\x01\x00" + raw[:100],
+    "a byte in the middle": lambda raw: (
+        raw[: len(raw) // 3]
+        + bytes([raw[len(raw) // 3] ^ 1])
+        + raw[len(raw) // 3 + 1 :]
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_made_anew(tmp_path, damage):
+    file, dataset = cached_file(tmp_path)
+    raw = file.read_bytes()
+    file.write_bytes(DAMAGES[damage](raw))
+    assert load_npz(file) is None
+    again = prepare(config_of(tmp_path, cache_dir=str(file.parent)))
+    assert_identical(again, dataset)
+    assert_identical(load_npz(file), dataset)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A cache file's path, its bytes and the data set in it."""
+    file, dataset = cached_file(tmp_path_factory.mktemp("stored"))
+    return file.with_name("damaged.npz"), file.read_bytes(), dataset
+
+
+@given(
+    where=st.floats(0, 1, exclude_max=True),
+    byte=st.integers(0, 255),
+    near_the_end=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_flipped_byte_gives_the_same_data_or_none(stored, where, byte, near_the_end):
+    # The archive's directory, at its end, is where damage raises the rarest errors.
+    path, raw, dataset = stored
+    span = min(1500, len(raw)) if near_the_end else len(raw)
+    position = len(raw) - span + int(where * span)
+    path.write_bytes(raw[:position] + bytes([byte]) + raw[position + 1 :])
+    loaded = load_npz(path)
+    if loaded is not None:
+        assert_identical(loaded, dataset)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(8, 1), (10, 99), (10, 8), (10, 12), (10, 14), (6, 200)],
+    ids=["encrypted", "unknown", "deflated", "bzip2", "lzma", "a later zip"],
+)
+def test_a_cache_whose_directory_is_damaged_is_made_anew(stored, offset, value):
+    path, raw, _ = stored
+    entry = raw.index(b"PK\x01\x02")
+    position = entry + offset
+    path.write_bytes(raw[:position] + bytes([value]) + raw[position + 1 :])
+    assert load_npz(path) is None
+
+
+def rewritten(path, **changes):
+    """The cache file with some arrays, or texts in its `meta`, replaced or removed."""
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    meta = json.loads(arrays["meta"].tobytes())
+    for name, value in changes.items():
+        home = meta if name in meta else arrays
+        home.pop(name, None)
+        if value is not None:
+            home[name] = value
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"user": None},
+        {"features_tags": None},
+        {"titles": None},
+        {"fingerprint": None},
+        {"rating": np.zeros(3, np.float32)},
+        {"user": np.full(6, 99, np.int32)},
+        {"item": np.full(6, -1, np.int32)},
+        {"titles": ["one"]},
+        {"genre_names": ["one"]},
+        {"features_genres": np.zeros((3, 1), np.float32)},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_a_cache_of_another_form_is_made_anew(tmp_path, changes):
+    # As an earlier or later version of the package may have written it.
+    file, dataset = cached_file(tmp_path)
+    rewritten(file, **changes)
+    assert load_npz(file) is None
+    again = prepare(config_of(tmp_path, cache_dir=str(file.parent)))
+    assert_identical(again, dataset)
+
+
+def test_a_rewritten_cache_without_a_change_is_still_read(tmp_path):
+    # The control of the test above.
+    file, dataset = cached_file(tmp_path)
+    rewritten(file)
+    assert_identical(load_npz(file), dataset)
+
+
+def test_a_cache_that_is_not_there_is_none(tmp_path):
+    assert load_npz(tmp_path / "nothing.npz") is None
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+@pytest.mark.parametrize("dataset", [NAME, "synthetic"])
+def test_a_cache_folder_that_cannot_be_made_is_one_sentence(tmp_path, below, dataset):
+    write(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    cache = str(tmp_path / "file" / below)
+    config = (
+        config_of(tmp_path, cache_dir=cache)
+        if dataset == NAME
+        else DataConfig(cache_dir=cache)
+    )
+    message = refused(config)
+    assert "could not be written" in message
+    assert "--cache_dir" in message
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_cache_file_is_written_whole_or_not_at_all(tmp_path):
+    dataset = prepared(tmp_path)
+    target = tmp_path / "cache" / "x.npz"
+    target.mkdir(parents=True)  # a folder stands where the file should go
+    with pytest.raises(DataError, match="could not be written"):
+        save_npz(target, dataset)
+    assert [p.name for p in target.parent.iterdir()] == ["x.npz"], "a part was left"
+
+
+def test_a_cache_can_be_read_by_whoever_can_read_the_folder(tmp_path):
+    file, _ = cached_file(tmp_path)
+    (tmp_path / "plain").write_text("as the user's umask has it")
+    assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+# --- which copy, and from where -------------------------------------------------------
+
+
+def test_an_altered_copy_is_refused_and_its_files_named(tmp_path):
+    write(tmp_path)
+    message = refused(config_of(tmp_path, allow_other_copy=False))
+    assert str(tmp_path / NAME) in message
+    for name in RELEASE.members:
+        assert name in message
+    assert "--allow_other_copy" in message
+
+
+def test_an_altered_copy_is_refused_from_the_cache_too(tmp_path):
+    cache = str(tmp_path / "cache")
+    allowed = prepared(tmp_path, cache_dir=cache)
+    assert "another copy" in allowed.label
+    message = refused(config_of(tmp_path, cache_dir=cache, allow_other_copy=False))
+    assert "--allow_other_copy" in message
+    again = prepare(config_of(tmp_path, cache_dir=cache))
+    assert again.label == allowed.label
+
+
+def test_a_malformed_copy_is_named_by_its_line_and_not_by_its_hash(tmp_path):
+    write(tmp_path, ratings=changed(RATINGS, 2, 2, 3.3))
+    message = refused(config_of(tmp_path, allow_other_copy=False))
+    assert "ratings.csv, line 4, column rating" in message
+
+
+@pytest.fixture
+def fetches(monkeypatch, tmp_path):
+    """What was to be downloaded; the download itself gives a made-up copy."""
+    asked = []
+
+    def fetch(release, data_dir):
+        asked.append((release, data_dir))
+        return write(data_dir)
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    return asked
+
+
+@pytest.mark.parametrize("before", ["no folder", "an empty folder", "a stray file"])
+def test_a_missing_release_is_downloaded_once(tmp_path, fetches, before):
+    if before != "no folder":
+        (tmp_path / NAME).mkdir()
+    if before == "a stray file":
+        (tmp_path / NAME / "README.txt").write_text("nothing to read here")
+    for _ in range(2):
+        assert prepare(config_of(tmp_path)).num_users == 3
+    assert fetches == [(RELEASE, tmp_path)]
+
+
+def test_a_release_that_is_there_is_not_downloaded(tmp_path, fetches):
+    prepared(tmp_path)
+    assert fetches == []
+
+
+def test_the_synthetic_world_needs_no_download(fetches):
+    prepare(DataConfig(cache_dir=""))
+    assert fetches == []
+
+
+@pytest.mark.parametrize("name", RELEASE.members)
+def test_a_missing_member_is_named_and_nothing_is_downloaded(tmp_path, fetches, name):
+    folder = write(tmp_path)
+    (folder / name).unlink()
+    message = refused(config_of(tmp_path))
+    assert f"{folder} lacks {name}." in message
+    assert fetches == []
+
+
+def test_all_missing_members_are_named(tmp_path, fetches):
+    folder = write(tmp_path)
+    (folder / "movies.csv").unlink()
+    (folder / "tags.csv").unlink()
+    assert "lacks movies.csv, tags.csv." in refused(config_of(tmp_path))
+
+
+def test_a_failed_download_is_told_as_it_is(tmp_path, monkeypatch):
+    def fetch(release, data_dir):
+        raise DataError("the network's own sentence")
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    assert refused(config_of(tmp_path)) == "the network's own sentence"
+
+
+def test_a_downloaded_copy_is_verified_as_any_other(tmp_path, fetches):
+    message = refused(config_of(tmp_path, allow_other_copy=False))
+    assert "has another content" in message
+
+
+# --- the export -----------------------------------------------------------------------
+
+COLUMNS = [
+    *("userId", "movieId", "rating", "timestamp", "rating_norm"),
+    *("userIndex", "movieIndex", "genres_vector", "tag_features"),
+]
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A synthetic data set, its split, and the folder of its CSV files."""
+    config = DataConfig(
+        synthetic_users=30,
+        synthetic_items=60,
+        synthetic_ratings_per_user=25,
+        cache_dir=str(tmp_path / "cache"),
+    )
+    dataset = prepare(config)
+    (folder,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    return dataset, split(dataset, config), folder
+
+
+def test_the_exported_table_is_that_of_plain_pandas(world, tmp_path):
+    dataset, parts, folder = world
+    paths = export(dataset, parts, tmp_path / "out")
+    assert paths == [
+        tmp_path / "out" / "final_merged_dataset.csv",
+        tmp_path / "out" / "split.csv",
+    ]
+    ours = pd.read_csv(paths[0])
+    assert list(ours.columns) == COLUMNS
+    wanted = reference_table(folder).reset_index(drop=True)
+    for name in ("userId", "movieId", "rating", "timestamp", "userIndex", "movieIndex"):
+        np.testing.assert_array_equal(ours[name], wanted[name], err_msg=name)
+    np.testing.assert_allclose(ours["rating_norm"], wanted["rating"] / 5, rtol=1e-7)
+    movies = pd.read_csv(folder / "movies.csv", index_col="movieId")
+    names = sorted({g for text in movies["genres"] for g in text.split("|")})
+    for row in ours.itertuples():
+        genres = set(movies.loc[row.movieId, "genres"].split("|"))
+        assert json.loads(row.genres_vector) == [float(one in genres) for one in names]
+    tags = np.array([json.loads(text) for text in ours["tag_features"]], np.float32)
+    np.testing.assert_array_equal(tags, dataset.features.tags[dataset.item])
+    assert tags.any(), "a world without tags would prove nothing"
+
+
+def test_the_exported_split_names_each_row_once(world, tmp_path):
+    dataset, parts, _ = world
+    _, path = export(dataset, parts, tmp_path / "out")
+    table = pd.read_csv(path)
+    assert list(table.columns) == ["userId", "movieId", "split"]
+    np.testing.assert_array_equal(table["userId"], dataset.user_ids[dataset.user])
+    np.testing.assert_array_equal(table["movieId"], dataset.item_ids[dataset.item])
+    for name in ("train", "valid", "test"):
+        rows = np.flatnonzero(table["split"] == name)
+        np.testing.assert_array_equal(rows, getattr(parts, name), err_msg=name)
+    assert not table.duplicated(["userId", "movieId"]).any()
+
+
+def test_an_export_leaves_just_its_two_files_and_replaces_older_ones(world, tmp_path):
+    dataset, parts, _ = world
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "split.csv").write_text("of an older run")
+    (out / "mine.txt").write_text("not touched")
+    export(dataset, parts, out)
+    assert {path.name for path in out.iterdir()} == {
+        "final_merged_dataset.csv",
+        "split.csv",
+        "mine.txt",
+    }
+    assert (out / "split.csv").read_text().startswith("userId,movieId,split\n")
+
+
+def test_the_real_split_is_exported_with_the_references_counts(
+    real_data_dir, real, tmp_path
+):
+    parts = split(real, DataConfig())
+    features = dataclasses.replace(real.features, tags=np.zeros((2_269, 1), np.float32))
+    narrow = dataclasses.replace(real, features=features)  # quicker to write
+    table = pd.read_csv(export(narrow, parts, tmp_path)[1])
+    assert table["split"].value_counts().to_dict() == {
+        "train": 56_505,
+        "test": 12_447,
+        "valid": 12_164,
+    }
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_an_export_folder_that_cannot_be_made_is_one_sentence(world, tmp_path, below):
+    dataset, parts, _ = world
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError) as caught:
+        export(dataset, parts, tmp_path / "file" / below)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert "--export_dir" in message
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("name", ["final_merged_dataset.csv", "split.csv"])
+def test_an_export_that_fails_half_way_leaves_no_part_of_a_file(world, tmp_path, name):
+    dataset, parts, _ = world
+    (tmp_path / "out" / name).mkdir(parents=True)
+    with pytest.raises(DataError, match=re.escape(name)):
+        export(dataset, parts, tmp_path / "out")
+    assert [p for p in (tmp_path / "out").iterdir() if "partial" in p.name] == []
