@@ -24,10 +24,11 @@ class PrepareOptions(Config):
 
 def main(options: PrepareOptions) -> None:
     """Prepares and prints; writes only where asked."""
-    from ncf_jax.data import prepare
+    import ncf_jax
+    from ncf_jax.data.export import export
 
-    dataset = prepare.prepare(options)
-    split = prepare.split(dataset, options)
+    dataset = ncf_jax.prepare(options)
+    split = ncf_jax.split(dataset, options)
     tagged = int(dataset.features.tags.any(axis=1).sum())
     rows = [
         ["data", dataset.label],
@@ -50,7 +51,7 @@ def main(options: PrepareOptions) -> None:
     width = max(len(name) for name, _ in rows)
     console.say(*(f"{name:<{width}}  {value}" for name, value in rows))
     if options.export_dir:
-        for path in prepare.export(dataset, split, Path(options.export_dir)):
+        for path in export(dataset, split, Path(options.export_dir)):
             console.say(f"written: {path}")
 
 

@@ -8,6 +8,7 @@ and two processes at once cannot harm each other.
 
 import os
 import shutil
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -22,6 +23,14 @@ from ncf_jax.errors import DataError
 TIMEOUT_SECONDS = 30
 
 
+class _UnfitError(Exception):
+    """What was sent is not the release."""
+
+
+# What a wrong hash and a damaged archive raise.
+DAMAGED = (_UnfitError, ValueError, zipfile.BadZipFile)
+
+
 def fetch(release: Release, data_dir: Path) -> Path:
     """Downloads `release` into `data_dir/<name>/` unless it lies there already.
 
@@ -33,6 +42,9 @@ def fetch(release: Release, data_dir: Path) -> Path:
         a folder that cannot be written; nothing is left behind.
     """
     target = data_dir / release.name
+    if all((target / name).is_file() for name in release.members):
+        return target
+    outer = sys.exc_info()[1]
     by_hand = (
         f"Point --data_dir at a folder that holds {release.name}/ "
         f"({', '.join(release.members)}), or try again."
@@ -47,18 +59,18 @@ def fetch(release: Release, data_dir: Path) -> Path:
     except requests.RequestException as error:
         raise DataError(
             f"{release.name} is not in {data_dir} and could not be downloaded from "
-            f"{release.url} ({_reason(error)}). {by_hand}"
+            f"{release.url} ({_reason(error, outer)}). {by_hand}"
         ) from error
-    except (ValueError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(
-            f"What {release.url} sent is not {release.name} ({_reason(error)}); it was "
-            f"thrown away. {by_hand}"
+            f"What {release.url} sent is not {release.name} ({_reason(error, outer)}); "
+            f"it was thrown away. {by_hand}"
         ) from error
     except OSError as error:
         raise DataError(
-            f"{release.name} could not be written to {data_dir} ({_reason(error)}). "
-            f"Point --data_dir at a folder that can be written or that holds "
-            f"{release.name}/."
+            f"{release.name} could not be written to {data_dir} "
+            f"({_reason(error, outer)}). Point --data_dir at a folder that can be "
+            f"written or that holds {release.name}/."
         ) from error
     return target
 
@@ -94,7 +106,10 @@ def _unpack(release: Release, archive: Path, folder: Path) -> None:
                 raise ValueError(f"the archive has no {release.name}/{name}") from None
             if info.file_size > release.max_bytes:
                 raise ValueError(f"{name} would unpack to {info.file_size:,} bytes")
-            content = zipped.read(info)
+            try:
+                content = zipped.read(info)
+            except Exception as error:  # of zlib, bz2, lzma, struct, or zipfile's own
+                raise _UnfitError(f"{name} cannot be unpacked: {error}") from error
             if content_sha256(content) != wanted:
                 raise ValueError(f"{name} has another hash than the published one")
             (folder / name).write_bytes(content)
@@ -124,13 +139,24 @@ def _refuse_insecure(url: str) -> None:
 def _refuse_insecure_redirect(response: requests.Response, **_: object) -> None:
     if response.is_redirect:
         location = response.headers["location"]
-        _refuse_insecure(requests.compat.urljoin(response.url, location))
+        try:
+            _refuse_insecure(requests.compat.urljoin(response.url, location))
+        except requests.RequestException:
+            response.close()
+            raise
+    elif not response.ok:
+        response.close()  # pooch raises without closing it
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, outer: BaseException | None) -> str:
     """The innermost cause in a few words."""
     cause: BaseException = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
+    while True:
+        inner = cause.__cause__
+        if inner is None and not cause.__suppress_context__:
+            inner = cause.__context__
+        if inner is None or inner is outer:
+            break
         cause = inner
     text = str(getattr(error, "strerror", None) or cause).splitlines()
     return text[0][:200] if text else type(cause).__name__

@@ -51,13 +51,18 @@ def tag_matrix(tags: pd.DataFrame, item_ids: np.ndarray) -> np.ndarray:
     """
     out = np.zeros((len(item_ids), TAG_COMPONENTS), np.float32)
     joined = tags.groupby("movieId")["tag"].agg(" ".join)
+    vectorizer = TfidfVectorizer(max_features=TAG_VOCABULARY)
     try:
-        weights = TfidfVectorizer(max_features=TAG_VOCABULARY).fit_transform(joined)
+        weights = vectorizer.fit_transform(joined)
     except ValueError:  # no tags, or none with a word in it: an empty vocabulary
         return out
     components = min(TAG_COMPONENTS, *weights.shape)
-    svd = TruncatedSVD(n_components=components, random_state=SVD_SEED)
-    reduced = svd.fit_transform(weights)
+    if weights.shape[1] == 1:  # scikit-learn wants two words; one is its own axis
+        reduced = weights.toarray()
+    else:
+        svd = TruncatedSVD(n_components=components, random_state=SVD_SEED)
+        with np.errstate(divide="ignore", invalid="ignore"):  # equal rows: 0 / 0
+            reduced = svd.fit_transform(weights)
     position = joined.index.get_indexer(pd.Index(item_ids))
     tagged = position >= 0
     out[tagged, :components] = reduced[position[tagged]]

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from ncf_jax.data import download, releases
 from ncf_jax.data.splits import SPLITS
 from ncf_jax.errors import DataError
 from ncf_jax.types import (
-    RATING_MAX,
     Dataset,
     ItemFeatures,
     Split,
@@ -28,16 +26,6 @@ from ncf_jax.types import (
     unpack,
 )
 
-# What reading a damaged `.npz` raises, depending on where the damage is.
-DAMAGED = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AssertionError,
-    EOFError,
-    zipfile.BadZipFile,
-)
 CACHE_VERSION = 1  # raise it when the same files would give other arrays
 
 
@@ -178,11 +166,11 @@ def _from_files(
         user_ids=np.asarray(user_ids, np.int64),
         item_ids=np.asarray(item_ids, np.int64),
     )
-    kept_tags = tables.tags[tables.tags["movieId"].isin(item_ids)]
     texts = [
         movies["title"].tolist(),
         movies["genres"].tolist(),
-        kept_tags[["movieId", "tag"]].astype(str).to_numpy().tolist(),
+        tables.tags[["movieId", "tag"]].astype(str).to_numpy().tolist(),
+        genre_names,
     ]
     dataset = Dataset(
         name=name,
@@ -220,9 +208,10 @@ def save_npz(path: Path, dataset: Dataset) -> None:
     meta = np.frombuffer(json.dumps(texts).encode(), np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            np.savez(file, allow_pickle=False, meta=meta, **arrays)
-        os.replace(file.name, path)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            partial = Path(scratch) / "partial.npz"  # with the umask's mode
+            np.savez(partial, allow_pickle=False, meta=meta, **arrays)
+            os.replace(partial, path)
     except OSError as error:
         raise DataError(
             f"Prepared data could not be written to {path.parent} ({error.strerror}). "
@@ -234,67 +223,10 @@ def save_npz(path: Path, dataset: Dataset) -> None:
 def load_npz(path: Path) -> Dataset | None:
     """The data set in `path`, or None when it is not there or not whole."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here: np.load leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         texts = json.loads(arrays.pop("meta").tobytes())
         return check_dataset(unpack(arrays, texts))
-    except FileNotFoundError:
-        return None
-    except DAMAGED:
+    except Exception:  # nearly any kind, depending on where the damage is
         return None  # made anew from the files, which are the truth
-
-
-def export(dataset: Dataset, parts: Split, folder: Path) -> list[Path]:
-    """Writes the merged table and the split as CSV files.
-
-    Args:
-      dataset: N rows, in order.
-      parts: its split.
-      folder: made when missing.
-
-    Returns:
-      `final_merged_dataset.csv` (userId, movieId, rating, timestamp, rating_norm,
-      userIndex, movieIndex, genres_vector, tag_features) and `split.csv` (userId,
-      movieId, split: train, valid or test).
-
-    Raises:
-      DataError: the folder cannot be written.
-    """
-    import pandas as pd
-
-    user_id, item_id = dataset.user_ids[dataset.user], dataset.item_ids[dataset.item]
-    genres = np.array(
-        [str(row) for row in np.asarray(dataset.features.genres).tolist()]
-    )
-    tags = np.array([str(row) for row in np.asarray(dataset.features.tags).tolist()])
-    merged = pd.DataFrame(
-        {
-            "userId": user_id,
-            "movieId": item_id,
-            "rating": dataset.rating,
-            "timestamp": dataset.time,
-            "rating_norm": (dataset.rating / RATING_MAX).astype(np.float32),
-            "userIndex": dataset.user,
-            "movieIndex": dataset.item,
-            "genres_vector": genres.astype(object)[dataset.item],
-            "tag_features": tags.astype(object)[dataset.item],
-        }
-    )
-    names = np.full(len(dataset.user), "train", dtype=object)
-    names[parts.valid], names[parts.test] = "valid", "test"
-    division = pd.DataFrame({"userId": user_id, "movieId": item_id, "split": names})
-    written = []
-    for table, name in ((merged, "final_merged_dataset.csv"), (division, "split.csv")):
-        path = folder / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{name}.partial")
-            table.to_csv(partial, index=False)
-            os.replace(partial, path)
-        except OSError as error:
-            raise DataError(
-                f"{path} could not be written ({error.strerror}). Point --export_dir "
-                f"at a folder that can be written."
-            ) from error
-        written.append(path)
-    return written

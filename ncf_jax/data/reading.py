@@ -8,15 +8,16 @@ and a tag that is empty or only spaces is left out. Nothing else is repaired.
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from ncf_jax.errors import DataError
 
+csv.field_size_limit(2**31 - 1)
 MAX_ID = 2**53  # ids travel through JSON and spreadsheets, which hold no larger ones
 Check = Callable[[str], bool]
 
@@ -46,14 +47,13 @@ class Column(NamedTuple):
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 0 <= int(text[:20]) <= MAX_ID
+    return bool(re.fullmatch("[0-9]{1,30}", text)) and int(text) <= MAX_ID
 
 
 def _is_rating(text: str) -> bool:
-    try:
-        doubled = 2 * float(text)
-    except ValueError:
+    if not re.fullmatch(r"[0-9]+\.?[0-9]*", text):
         return False
+    doubled = 2 * float(text)
     return doubled.is_integer() and 1 <= doubled <= 10
 
 
@@ -112,28 +112,29 @@ def _read_table(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
             table = pd.read_csv(
                 path,
                 usecols=list(columns),
-                dtype={name: column.dtype for name, column in columns.items()},
+                dtype=str,
                 encoding="utf-8-sig",
                 keep_default_na=False,
             )
             fine = _columns_fine(table, columns)
+            if fine:
+                table = table.astype({n: c.dtype for n, c in columns.items()})
         except (ValueError, OverflowError):  # pandas' parser errors are ValueErrors
             fine = False
     if not fine:
         _raise_first_bad_line(path, columns)
-    if not len(table):
+    if not len(table) and columns is not TAGS:
         raise DataError(f"{path} has a header but no rows.")
-    return table[list(columns)]
+    table = table[list(columns)]
+    for name, column in columns.items():
+        if column.dtype == "str":
+            table[name] = table[name].str.replace("\r\n", "\n")
+    return table
 
 
 def _columns_fine(table: pd.DataFrame, columns: dict[str, Column]) -> bool:
     for name, column in columns.items():
-        values = table[name].to_numpy()
-        if column in (ID, TIME) and ((values < 0) | (values > MAX_ID)).any():
-            return False
-        if column is RATING and not np.isin(values, np.arange(1, 11) / 2).all():
-            return False
-        if column is TEXT and (table[name].str.strip() == "").any():
+        if not all(map(column.check, table[name].unique())):
             return False
     return True
 
@@ -143,7 +144,7 @@ def _widths_fine(path: Path) -> bool:
     content = path.read_bytes()
     if b"\0" in content:
         return False
-    header = content.split(b"\n", 1)[0].count(b",")
+    header = content.splitlines()[0].count(b",")
     lines = content.rstrip(b"\r\n").count(b"\n") + 1
     if b'"' not in content and content.count(b",") == lines * header:
         # Every line could still be compensated by another, so it is one pass more:
@@ -161,7 +162,13 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         start = 1
-        for row in reader:
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise csv.Error(start, str(error)) from None
             if row:  # a blank line holds no row
                 yield start, row
             start = reader.line_num + 1
@@ -173,19 +180,20 @@ def _check_header(path: Path, columns: dict[str, Column]) -> None:
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from None
     except csv.Error as error:
-        raise DataError(f"{path}, line 1: not a CSV header ({error}).") from None
+        raise DataError(
+            f"{path}, line 1: not a CSV header ({error.args[1]})."
+        ) from None
     if not header:
         raise DataError(f"{path} is empty. Expected the header {','.join(columns)}.")
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(
             f"{path}, line 1: column {missing[0]} is missing. Expected the header "
-            f"{','.join(columns)}; found {','.join(header)[:200]}."
+            f"{','.join(columns)}; found {','.join(header)[:200]!r}."
         )
 
 
 def _raise_first_bad_line(path: Path, columns: dict[str, Column]) -> None:
-    line = 0
     try:
         rows = _rows(path)
         _, header = next(rows)
@@ -193,7 +201,7 @@ def _raise_first_bad_line(path: Path, columns: dict[str, Column]) -> None:
             if len(row) != len(header):
                 raise DataError(
                     f"{path}, line {line}: expected {len(header)} columns "
-                    f"({','.join(header)}); found {len(row)}."
+                    f"({','.join(columns)}); found {len(row)}."
                 )
             for name, column in columns.items():
                 text = row[header.index(name)]
@@ -205,7 +213,8 @@ def _raise_first_bad_line(path: Path, columns: dict[str, Column]) -> None:
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from None
     except csv.Error as error:
-        raise DataError(f"{path}, line {line + 1}: not CSV ({error}).") from None
+        where, why = error.args
+        raise DataError(f"{path}, line {where}: not CSV ({why}).") from None
     raise DataError(f"{path} cannot be read as a MovieLens CSV file.")
 
 
@@ -213,7 +222,7 @@ def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
     # The decoder counts from its own buffer; the file itself tells the line.
     content = path.read_bytes()
     try:
-        content.decode("utf-8-sig")
+        content.decode("utf-8")
         where = 1
     except UnicodeDecodeError as whole:
         where = content[: whole.start].count(b"\n") + 1

@@ -20,7 +20,6 @@ least 20 ratings a user, timestamps in sessions, few users who write tags.
 import dataclasses
 import json
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -58,6 +57,8 @@ WORDS = (
 )
 STARS = np.arange(1, 11) / 2
 MEAN, NOISE, MIN_RATINGS = 3.4, 0.8, 20
+FILES = ("ratings.csv", "movies.csv", "tags.csv")
+VERSION = 1  # raise it when the same world would be drawn otherwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,23 +223,25 @@ def write(world: World, folder: Path) -> float:
       DataError: the folder cannot be written.
     """
     note = folder / "world.json"
+    about = {"version": VERSION, **dataclasses.asdict(world)}
     try:
         known = json.loads(note.read_text())
-        if known["world"] == dataclasses.asdict(world):
+        whole = all((folder / name).is_file() for name in FILES)
+        if whole and known["world"] == about:
             return float(known["floor_rmse"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):
         pass  # not there yet, or not whole
     drawn = sample(world)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".synthetic-"))
-        _write_tables(drawn, scratch)
-        about = {"world": dataclasses.asdict(world), "floor_rmse": drawn.floor_rmse}
-        (scratch / "world.json").write_text(json.dumps(about, indent=2) + "\n")
-        folder.mkdir(exist_ok=True)
-        for path in sorted(scratch.iterdir()):  # world.json, the last, makes it whole
-            os.replace(path, folder / path.name)
-        shutil.rmtree(scratch)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".synth-") as name:
+            scratch = Path(name)
+            _write_tables(drawn, scratch)
+            known = {"world": about, "floor_rmse": drawn.floor_rmse}
+            (scratch / "world.json").write_text(json.dumps(known, indent=2) + "\n")
+            folder.mkdir(exist_ok=True)
+            for path in sorted(scratch.iterdir()):  # world.json, the last, seals it
+                os.replace(path, folder / path.name)
     except OSError as error:
         raise DataError(
             f"The synthetic world could not be written to {folder} ({error.strerror}). "
