@@ -10,6 +10,8 @@ either the whole checkpoint or none. Nothing is pickled.
 """
 
 import contextlib
+import hashlib
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -87,13 +89,16 @@ def save(
         checkpoints are as they were.
     """
     host_state = jax.tree.map(np.asarray, state)
+    about = {"format": FORMAT, "epoch": epoch, **meta}
+    about["state"] = {"forms": _forms(host_state), "sha256": _sha256(host_state)}
     try:
+        json.dumps(about)  # before the arrays, which orbax writes in the background
         with _manager(workdir, keep) as manager:
             manager.save(
                 epoch,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(host_state),
-                    meta=ocp.args.JsonSave({"format": FORMAT, "epoch": epoch, **meta}),
+                    meta=ocp.args.JsonSave(about),
                 ),
             )
     except Exception as error:  # tensorstore and orbax raise many kinds
@@ -110,6 +115,12 @@ def load_meta(workdir: Path, epoch: int) -> dict[str, Any]:
     Raises:
       RunError: the checkpoint is missing, damaged or of another format.
     """
+    meta = _load_about(workdir, epoch)
+    del meta["state"]
+    return meta
+
+
+def _load_about(workdir: Path, epoch: int) -> dict[str, Any]:
     try:
         with _manager(workdir) as manager:
             restored = manager.restore(
@@ -138,6 +149,16 @@ def load_state(workdir: Path, epoch: int, like: TrainState) -> TrainState:
     Raises:
       RunError: the checkpoint is missing, damaged, or of a model of other shapes.
     """
+    # orbax would cast to the wanted type in silence, so forms are compared first.
+    about = _load_about(workdir, epoch)["state"]
+    theirs, ours = about["forms"], _forms(like)
+    for name in {**ours, **theirs}:
+        if theirs.get(name) != ours.get(name):
+            raise RunError(
+                f"The checkpoint of epoch {epoch} in {_folder(workdir)} is of another "
+                f"model: {name} is {theirs.get(name, 'not there')}, wanted "
+                f"{ours.get(name, 'none')}."
+            )
     template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     try:
         with _late_errors_silenced(), _manager(workdir) as manager:
@@ -146,16 +167,10 @@ def load_state(workdir: Path, epoch: int, like: TrainState) -> TrainState:
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(template)),
             )
         state = restored["state"]
+        _check_sha256(state, about["sha256"])
+        return state
     except Exception as error:
         raise _damaged(workdir, epoch, error) from error
-    for path, (found, wanted) in _pairs(state, template):
-        if found.shape != wanted.shape or found.dtype != wanted.dtype:
-            raise RunError(
-                f"The checkpoint of epoch {epoch} in {_folder(workdir)} is of another "
-                f"model: {path} is {found.dtype}{list(found.shape)}, wanted "
-                f"{wanted.dtype}{list(wanted.shape)}."
-            )
-    return state
 
 
 def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
@@ -165,9 +180,12 @@ def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
       RunError: it could not be written.
     """
     arrays, texts = pack(dataset)
-    parts = {name: getattr(split, name) for name in ("train", "valid", "test")}
+    part = np.zeros(len(dataset.user), np.int8)  # orbax stores no empty array
+    part[split.valid], part[split.test] = 1, 2
+    arrays["part"] = part
     about = {
         "format": FORMAT,
+        "sha256": _sha256(arrays),
         "dataset": texts,
         "split": {"definition": split.definition, "fingerprint": split.fingerprint},
     }
@@ -176,7 +194,7 @@ def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
             checkpointer.save(
                 _folder(workdir) / "dataset",
                 args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave({**arrays, **parts}),
+                    arrays=ocp.args.StandardSave(arrays),
                     about=ocp.args.JsonSave(about),
                 ),
                 force=True,
@@ -205,11 +223,11 @@ def load_dataset(workdir: Path) -> tuple[Dataset, Split]:
             )
         about = restored["about"]
         arrays = {k: np.asarray(v) for k, v in restored["arrays"].items()}
-        parts: dict[str, Any] = {
-            name: arrays.pop(name) for name in ("train", "valid", "test")
-        }
+        _check_sha256(arrays, about["sha256"])
+        part = arrays.pop("part")
+        train, valid, test = (np.flatnonzero(part == which) for which in range(3))
         dataset = check_dataset(unpack(arrays, about["dataset"]))
-        return dataset, Split(**parts, **about["split"])
+        return dataset, Split(train, valid, test, **about["split"])
     except Exception as error:
         raise RunError(
             f"{folder} is missing or damaged ({_first_line(error)}). Train again "
@@ -217,11 +235,25 @@ def load_dataset(workdir: Path) -> tuple[Dataset, Split]:
         ) from error
 
 
-def _pairs(found: Any, wanted: Any):
-    paths, _ = jax.tree_util.tree_flatten_with_path(wanted)
-    leaves = jax.tree.leaves(found)
-    for (path, want), have in zip(paths, leaves, strict=True):
-        yield jax.tree_util.keystr(path), (np.asarray(have), want)
+def _forms(state: TrainState) -> dict[str, str]:
+    """Name of each array -> its type and shape, as `float32[1, 64]`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {
+        jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves
+    }
+
+
+def _sha256(tree: Any) -> str:
+    """Hash of the arrays' bytes: what is read must be what was written."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _check_sha256(tree: Any, wanted: str) -> None:
+    if _sha256(tree) != wanted:
+        raise ValueError("the bytes read are not the bytes written")
 
 
 def _damaged(workdir: Path, epoch: int, error: Exception) -> RunError:
@@ -233,8 +265,8 @@ def _damaged(workdir: Path, epoch: int, error: Exception) -> RunError:
         else "train again into a new --workdir"
     )
     return RunError(
-        f"The checkpoint of epoch {epoch} in {_folder(workdir)} is damaged or of "
-        f"another model ({_first_line(error)}); {earlier}."
+        f"The checkpoint of epoch {epoch} in {_folder(workdir)} is damaged "
+        f"({_first_line(error)}); {earlier}."
     )
 
 

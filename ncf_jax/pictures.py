@@ -4,6 +4,7 @@ Drawn with matplotlib's object interface: no global state, no display.
 """
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,11 +22,16 @@ DPI = 200
 def metrics_table(results: dict[str, Any]) -> bytes:
     """The metrics table as one would set it in a paper; the best figures are bold."""
     header, rows = report.table_rows(results)
-    notes = report.footnotes(results)
     label_width = 0.09 * max(len(row[0]) for row in rows) + 0.7
     column_width = 1.0 if len(results["seeds"]) == 1 else 1.55
     right = label_width + 0.35 + column_width * (len(header) - 2)
     width = right + 0.3
+    # A letter of the notes is about 0.053 inches wide.
+    notes = [
+        (piece, results["synthetic"] and number == 0)
+        for number, note in enumerate(report.footnotes(results))
+        for piece in textwrap.wrap(note, int((width - 0.6) / 0.053))
+    ]
     height = 0.3 * len(rows) + 0.28 * len(notes) + 1.25
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
@@ -61,8 +67,7 @@ def metrics_table(results: dict[str, Any]) -> bytes:
         line(1.12 + 0.3 * number, row, best[number])
     bottom = 1.12 + 0.3 * (len(rows) - 1) + 0.2
     rule(bottom, 1.2)
-    for number, text in enumerate(notes):
-        warning = results["synthetic"] and number == 0
+    for number, (text, warning) in enumerate(notes):
         axes.text(
             0.3,
             bottom + 0.24 + 0.24 * number,
@@ -91,9 +96,9 @@ def _best(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[boo
 
 def learning_curves(results: dict[str, Any], history: Sequence[dict]) -> bytes:
     """Training and validation loss by epoch, the best validation epoch marked."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4))
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = figure.add_axes((0.14, 0.13, 0.83, 0.65))
     epochs = [row["epoch"] for row in history]
     axes.plot(
         epochs,
@@ -130,13 +135,14 @@ def learning_curves(results: dict[str, Any], history: Sequence[dict]) -> bytes:
     axes.grid(axis="y", color=RULE, linewidth=0.5, alpha=0.6)
     axes.margins(y=0.12)
     axes.legend(frameon=False)
-    axes.set_title(results["model"], loc="left", fontsize=11, weight="bold")
     seeds = len(results["seeds"])
+    data = results["dataset"] + (f", mean of {seeds} seeds" if seeds > 1 else "")
+    lines = textwrap.wrap(data, 95)
+    figure.text(0.02, 0.96, results["model"], va="top", fontsize=11, weight="bold")
     figure.text(
-        0.995,
-        0.975,
-        results["dataset"] + (f", mean of {seeds} seeds" if seeds > 1 else ""),
-        ha="right",
+        0.02,
+        0.89,
+        "\n".join(lines),
         va="top",
         fontsize=8,
         color=WARNING if results["synthetic"] else MUTED,

@@ -7,7 +7,7 @@ import flax.linen as nn
 
 from ncf_jax import checkpoint
 from ncf_jax.config import Config
-from ncf_jax.errors import RunError
+from ncf_jax.errors import NcfError, RunError
 from ncf_jax.models import make_model
 from ncf_jax.train import learner_of, state_like
 from ncf_jax.types import Dataset, Params, Split
@@ -58,10 +58,10 @@ def load_run(workdir: str) -> Run:
     meta = checkpoint.load_meta(folder, epoch)
     try:
         config = Config(**meta["config"])
-    except TypeError as error:
+    except (TypeError, KeyError, NcfError) as error:
         raise RunError(
-            f"The checkpoint in {workdir} has options this version does not know "
-            f"({error}). Use the version named in environment.json."
+            f"The checkpoint of epoch {epoch} in {workdir} has options this version "
+            f"does not know ({error}). Use the version named in environment.json."
         ) from error
     dataset, split = checkpoint.load_dataset(folder)
     if (dataset.fingerprint, split.fingerprint) != (meta["data"], meta["split"]):
