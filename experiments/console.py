@@ -24,7 +24,6 @@ def options(config: Options) -> None:
     """The effective configuration, aligned; `*` marks what is not the default."""
     fields = dataclasses.fields(config)
     width = max(len(field.name) for field in fields)
-    print("options (* not the default):")
     for field in fields:
         value = getattr(config, field.name)
         changed = value != field.default
@@ -35,13 +34,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """An aligned table: the first column to the left, figures to the right."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     out = Table(box=None, pad_edge=False, header_style="bold")
     for number, name in enumerate(header):
         left = number == 0 or not _numeric(rows, number)
         out.add_column(name, justify="left" if left else "right", no_wrap=True)
     for row in rows:
-        out.add_row(*(cell.replace("[", r"\[") for cell in row))
+        out.add_row(*map(Text, row))  # as it is: a title may look like markup
     # As wide as the table needs: a narrow window may wrap a line, never cut a figure.
     Console(width=10_000).print(out)
 

@@ -51,10 +51,19 @@ def main(options: EvaluateOptions) -> None:
     elif stored["metrics"] == found["metrics"]:
         console.say("The same figures as in metrics.json, to the last digit.")
     else:
-        for name, metric in found["metrics"].items():
-            was = stored["metrics"].get(name, {}).get("mean")
-            if was != metric["mean"]:
-                console.say(f"{name}: {metric['mean']} here, {was} in metrics.json")
+        console.say(*differences(found["metrics"], stored["metrics"]))
+
+
+def differences(ours: dict, theirs: dict) -> list[str]:
+    """A line for each value that is not the same."""
+    lines = []
+    for name, metric in ours.items():
+        stored = theirs.get(name, {})
+        for key, value in metric.items():
+            if value != (was := stored.get(key)):
+                what = name if key == "mean" else f"{name} {key}"
+                lines.append(f"{what}: {value} here, {was} in metrics.json")
+    return lines
 
 
 if __name__ == "__main__":

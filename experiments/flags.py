@@ -45,6 +45,17 @@ class _Parser(flags.ArgumentParser):
         return self.kind.__name__
 
 
+class _BooleanParser(flags.BooleanParser):
+    """absl's own, with a sentence for people."""
+
+    def parse(self, argument: Any) -> bool:
+        """True or False."""
+        try:
+            return super().parse(argument)
+        except (ValueError, TypeError):
+            raise ValueError(f"wants true or false; found {argument!r}") from None
+
+
 def define(options: type[Options]) -> flags.FlagValues:
     """One flag for each field of `options`, and `--flagfile`."""
     values = flags.FlagValues()
@@ -55,6 +66,7 @@ def define(options: type[Options]) -> flags.FlagValues:
         default = default_of(field)
         if kind is bool:
             flags.DEFINE_boolean(field.name, default, text, flag_values=values)
+            values[field.name].parser = _BooleanParser()
         else:
             flags.DEFINE(
                 _Parser(kind),
@@ -80,6 +92,8 @@ def parse(options: type[OptionsT], arguments: Sequence[str]) -> OptionsT:
     Raises:
       ConfigError: an unknown flag, an impossible value or a contradiction.
     """
+    if any(argument.strip("-") == "flagfile=" for argument in arguments):
+        raise ConfigError("--flagfile wants the name of a file; found nothing.")
     values = define(options)
     names = {field.name for field in dataclasses.fields(options)}
     try:
@@ -91,6 +105,9 @@ def parse(options: type[OptionsT], arguments: Sequence[str]) -> OptionsT:
     except flags.CantOpenFlagFileError as error:
         text = str(error).removeprefix("ERROR:: ")
         raise ConfigError(f"The flagfile cannot be read: {text}.") from None
+    except UnicodeDecodeError:
+        files = [argument for argument in arguments if "flagfile" in argument]
+        raise ConfigError(f"Not UTF-8 text: {' '.join(files)}.") from None
     except flags.Error as error:
         text = str(error).removeprefix("flag ")
         raise ConfigError(text if text.startswith("--") else f"Flags: {text}") from None
@@ -130,11 +147,12 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
       text: the module's docstring, shown by `--help`.
     """
     arguments = sys.argv[1:]
-    if any(word in ("--help", "-h", "-help", "--helpfull") for word in arguments):
-        print(f"{(text or '').strip()}\n\nflags:\n{define(options).get_help()}")
-        sys.exit(0)
     try:
-        main(parse(options, arguments))
+        if HELP & set(arguments):
+            print(f"{(text or '').strip()}\n\nflags:\n{define(options).get_help()}")
+        else:
+            main(parse(options, arguments))
+        sys.stdout.flush()
     except NcfError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -143,8 +161,8 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # the reader of our output has gone
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
+        if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # not of a file that the user named
         _fail(f"{error.filename or 'A file'}: {error.strerror}.", 4)
     except MemoryError:
         _fail(OUT_OF_MEMORY, 6)
@@ -154,6 +172,7 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
         _fail(OUT_OF_MEMORY, 6)
 
 
+HELP = {"--help", "-h", "-help", "--helpfull", "--helpshort"}
 OUT_OF_MEMORY = (
     "Out of memory. The last checkpoint is whole; use a smaller --batch_size, "
     "--embedding_dim or --num_seeds."

@@ -8,6 +8,7 @@ Ids are those of the data files. Predicted stars are clipped to 0.5..5.
 """
 
 import dataclasses
+import math
 
 from experiments import console, flags
 from ncf_jax.config import Options, option
@@ -20,10 +21,14 @@ class RecommendOptions(Options):
 
     workdir: str = option("", "Run folder of a trained model (required).")
     user_id: int = option(
-        -1, "userId as in ratings.csv: recommend what this user has not rated."
+        -1,
+        "userId as in ratings.csv: recommend what this user has not rated.",
+        maximum=math.inf,  # the answer names the range that there is
     )
     similar_to: int = option(
-        -1, "movieId as in movies.csv: list the movies with the nearest embeddings."
+        -1,
+        "movieId as in movies.csv: list the movies with the nearest embeddings.",
+        maximum=math.inf,  # the answer names the range that there is
     )
     k: int = option(10, "How many movies.", minimum=1)
     format: str = option("table", "How to print.", choices=("table", "json"))

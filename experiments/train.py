@@ -22,7 +22,10 @@ def main(config: Config) -> None:
     from ncf_jax import report
 
     workdir = Path(config.workdir or Path("checkpoints") / config.run_name())
-    console.say(f"ncf_jax {ncf_jax.__version__}, run folder {workdir}")
+    console.say(
+        f"ncf_jax {ncf_jax.__version__}, run folder {workdir}; * marks what is not the "
+        f"default"
+    )
     check_folder(workdir, config)
     if (finished := report.read_results(workdir)) is not None:
         console.results(finished)

@@ -27,8 +27,8 @@ from ncf_jax.types import Dataset, Split, TrainState, check_dataset, pack, unpac
 
 FORMAT = 1  # raise it when older checkpoints would be misread
 
-# orbax logs each step of its work; our callers say in a sentence what matters.
-logging.getLogger("absl").setLevel(logging.ERROR)
+# orbax logs its work and its errors; our callers say in a sentence what matters.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def _folder(workdir: Path) -> Path:
@@ -53,10 +53,10 @@ def _composite() -> ocp.CompositeCheckpointHandler:
 
 @contextlib.contextmanager
 def _late_errors_silenced() -> Iterator[None]:
-    """Keeps a damaged checkpoint to one sentence.
+    """Keeps a damaged checkpoint, or a full disk, to one sentence.
 
-    When the first array fails, orbax closes its event loop while the reads of the
-    others are under way; each of them then reports "Event loop is closed" from its
+    When the first array fails, orbax closes its event loop while those of the others
+    are under way; each of them then reports "Event loop is closed" from its
     own thread, also after the error has reached the caller. So the filter stays when
     the body fails, and lets everything else through.
     """
@@ -93,7 +93,7 @@ def save(
     about["state"] = {"forms": _forms(host_state), "sha256": _sha256(host_state)}
     try:
         json.dumps(about)  # before the arrays, which orbax writes in the background
-        with _manager(workdir, keep) as manager:
+        with _late_errors_silenced(), _manager(workdir, keep) as manager:
             manager.save(
                 epoch,
                 args=ocp.args.Composite(
@@ -190,7 +190,7 @@ def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
         "split": {"definition": split.definition, "fingerprint": split.fingerprint},
     }
     try:
-        with ocp.Checkpointer(_composite()) as checkpointer:
+        with _late_errors_silenced(), ocp.Checkpointer(_composite()) as checkpointer:
             checkpointer.save(
                 _folder(workdir) / "dataset",
                 args=ocp.args.Composite(

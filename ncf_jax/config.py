@@ -25,6 +25,7 @@ from typing import Any
 from ncf_jax.errors import ConfigError
 
 GRADIENT_MODELS = ("ncf",)
+MAX_INT = 2**31 - 1  # arrays on the device are indexed by int32
 CLOSED_FORM_MODELS = ("bias", "item_mean", "global_mean")
 
 
@@ -46,13 +47,15 @@ def option(
       help: one line for `--help`.
       choices: the allowed strings.
       minimum: the smallest allowed number.
-      maximum: the largest allowed number.
+      maximum: the largest allowed number; that of an int32 for whole numbers.
       below: a number that the value must stay under.
       only_with: other options and the values of theirs with which this one has an
         effect; changing it with any other value is a contradiction.
       identity: False for options that say where to look or write but do not change
         any number, so that two runs which differ only there are the same run.
     """
+    if type(default) is int and maximum is None:
+        maximum = MAX_INT
     metadata = dict(
         help=help,
         choices=choices,
@@ -213,7 +216,7 @@ class Config(DataConfig):
         "The model: ncf is the reference's network, the others are baselines.",
         choices=GRADIENT_MODELS + CLOSED_FORM_MODELS,
     )
-    seed: int = option(0, "Seed of the first run.", minimum=0, maximum=2**31 - 1)
+    seed: int = option(0, "Seed of the first run.", minimum=0)
     num_seeds: int = option(
         1,
         "Train this many seeds (seed, seed+1, ...) in one vmap.",

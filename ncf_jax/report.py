@@ -164,7 +164,7 @@ def read_results(workdir: Path) -> Results | None:
     try:
         results = json.loads(path.read_text())
         return results if results["metrics"] else None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(

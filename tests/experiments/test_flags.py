@@ -509,11 +509,6 @@ class TestExitCodes:
         with pytest.raises(type(error), match="a bug"):
             flags.run(raising(error), Config, None)
 
-    def test_a_world_larger_than_memory_is_one_sentence(self, command, tmp_path):
-        outcome = command("train", f"--synthetic_users={10**15}", "--cache_dir=")
-        assert "Out of memory" in outcome.sentence(6)
-        assert list(tmp_path.iterdir()) == []
-
     def test_each_error_class_has_a_code_of_its_own(self):
         classes = [ConfigError, DataError, RunError, NonFiniteLossError]
         codes = [each.exit_code for each in classes]
