@@ -152,17 +152,22 @@ class TestProgress:
         assert out.getvalue().rstrip().rfind(show_cursor) > 0
 
 
+def option_lines(out):
+    """The indented lines; what introduces them is not indented."""
+    return [line for line in out.splitlines() if line.startswith("  ")]
+
+
 class TestOptions:
     def test_each_option_is_a_line_and_what_was_changed_is_marked(self, capsys):
         console.options(Config(epochs=3, dropout=0.5))
-        lines = capsys.readouterr().out.splitlines()
+        lines = option_lines(capsys.readouterr().out)
         assert len(lines) == len(dataclasses.fields(Config))
         marked = [line.split()[0] for line in lines if line.endswith(" *")]
         assert marked == ["epochs", "dropout"]
 
     def test_values_stand_in_one_column(self, capsys):
         console.options(Config(workdir="w", data_dir="d", cache_dir="c"))
-        lines = capsys.readouterr().out.splitlines()
+        lines = option_lines(capsys.readouterr().out)
         width = max(len(field.name) for field in dataclasses.fields(Config))
         for line in lines:
             assert line[: width + 4].endswith("  ")
