@@ -88,15 +88,18 @@ def environment(dataset: Dataset, split: Split) -> dict[str, Any]:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    """Commit and whether files differ from it; None outside a checkout."""
+    """Commit and whether files differ from it; None outside a checkout of our own."""
+    root = Path(__file__).resolve().parents[1]
 
     def ask(*words: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *words]
+        command = ["git", "-C", str(root), *words]
         return subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
 
     try:
+        if Path(ask("rev-parse", "--show-toplevel")).resolve() != root:
+            return None, None  # installed somewhere below another project's checkout
         return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):
         return None, None
@@ -251,7 +254,7 @@ def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
 def _figure(metric: dict[str, Any]) -> str:
     if metric["mean"] is None:
         return "–"
-    text = f"{metric['mean']:.4f}"
+    text = f"{metric['mean']:z.4f}"  # z: no minus sign before 0.0000
     return text if metric["sd"] is None else f"{text} ± {metric['sd']:.4f}"
 
 

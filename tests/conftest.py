@@ -28,7 +28,7 @@ TINY = dict(
 )
 RELEASE = "ml-latest-small"
 ROOT = Path(__file__).parents[1]
-_skipped: list[str] = []
+MISSING = "the real MovieLens data is not here"
 
 
 def find_real_data() -> Path | None:
@@ -45,24 +45,28 @@ def find_real_data() -> Path | None:
 
 
 @pytest.fixture
-def real_data_dir(request):
+def real_data_dir():
     """The folder of the real data; the test is skipped, loudly, where it is not."""
     found = find_real_data()
     if found is None:
-        _skipped.append(request.node.nodeid)
-        pytest.skip("the real MovieLens data is not here")  # told in the summary
+        pytest.skip(MISSING)  # told loudly in the summary
     return found
 
 
 def pytest_terminal_summary(terminalreporter):
     """Says loudly which claims went untested."""
-    if _skipped:
+    skipped = [
+        report.nodeid
+        for report in terminalreporter.stats.get("skipped", [])
+        if MISSING in str(report.longrepr)
+    ]
+    if skipped:
         terminalreporter.section("REAL DATA MISSING", sep="!", red=True, bold=True)
         terminalreporter.line(
-            f"{len(_skipped)} tests on the real MovieLens data did NOT run. Set "
+            f"{len(skipped)} tests on the real MovieLens data did NOT run. Set "
             f"$NCF_JAX_DATA_DIR to a folder that holds {RELEASE}/ to run them:"
         )
-        for name in _skipped:
+        for name in skipped:
             terminalreporter.line(f"  {name}")
 
 
