@@ -57,10 +57,11 @@ def main(options: EvaluateOptions) -> None:
 def differences(ours: dict, theirs: dict) -> list[str]:
     """A line for each value that is not the same."""
     lines = []
-    for name, metric in ours.items():
-        stored = theirs.get(name, {})
-        for key, value in metric.items():
-            if value != (was := stored.get(key)):
+    for name in {**ours, **theirs}:
+        found, stored = ours.get(name, {}), theirs.get(name, {})
+        for key in {**found, **stored}:
+            value, was = found.get(key), stored.get(key)
+            if value != was:
                 what = name if key == "mean" else f"{name} {key}"
                 lines.append(f"{what}: {value} here, {was} in metrics.json")
     return lines

@@ -8,7 +8,7 @@ Ids are those of the data files. Predicted stars are clipped to 0.5..5.
 """
 
 import dataclasses
-import math
+import re
 
 from experiments import console, flags
 from ncf_jax.config import Options, option
@@ -20,46 +20,52 @@ class RecommendOptions(Options):
     """Options of this command."""
 
     workdir: str = option("", "Run folder of a trained model (required).")
-    user_id: int = option(
-        -1,
-        "userId as in ratings.csv: recommend what this user has not rated.",
-        maximum=math.inf,  # the answer names the range that there is
+    user_id: str = option(
+        "", "userId as in ratings.csv: recommend what this user has not rated."
     )
-    similar_to: int = option(
-        -1,
-        "movieId as in movies.csv: list the movies with the nearest embeddings.",
-        maximum=math.inf,  # the answer names the range that there is
+    similar_to: str = option(
+        "", "movieId as in movies.csv: list the movies with the nearest embeddings."
     )
     k: int = option(10, "How many movies.", minimum=1)
     format: str = option("table", "How to print.", choices=("table", "json"))
 
+    def __post_init__(self) -> None:
+        """Ids are whole numbers, any: an unknown one is answered with the range."""
+        super().__post_init__()
+        for name in ("user_id", "similar_to"):
+            text = getattr(self, name)
+            if text and not re.fullmatch("-?[0-9]+", text):
+                raise ConfigError(f"--{name} wants a whole number; found {text!r}.")
+
 
 def main(options: RecommendOptions) -> None:
     """Prints a list."""
-    if (options.user_id >= 0) == (options.similar_to >= 0):
+    if bool(options.user_id) == bool(options.similar_to):
         raise ConfigError(
             "Give either --user_id=<userId of ratings.csv> or --similar_to=<movieId of "
             "movies.csv>."
         )
+    name = "user_id" if options.user_id else "similar_to"
+    number = int(getattr(options, name))
     import ncf_jax
     from ncf_jax import report
 
     run = ncf_jax.load_run(options.workdir)
     about = (run.model, run.params, run.dataset)
-    if options.user_id >= 0:
-        question = {"user_id": options.user_id}
-        score, what = "stars", f"for user {options.user_id}"
-        movies = ncf_jax.recommend(*about, options.user_id, k=options.k)
+    if name == "user_id":
+        movies = ncf_jax.recommend(*about, number, k=options.k)
+        score, what = "stars", f"for user {number}"
     else:
-        question = {"similar_to": options.similar_to}
-        movies = ncf_jax.similar(*about, options.similar_to, k=options.k)
+        movies = ncf_jax.similar(*about, number, k=options.k)
         titles = dict(zip(run.dataset.item_ids, run.dataset.titles, strict=True))
-        score, what = "similarity", f"similar to {titles[options.similar_to]}"
+        score, what = "similarity", f"similar to {titles[number]}"
     if options.format == "json":
         answer = {
             "dataset": run.dataset.label,
             "synthetic": run.dataset.synthetic,
-            **question,
+            "epoch": run.epoch,
+            "epochs": run.config.epochs,
+            name: number,
             "movies": [
                 {
                     "movieId": movie.movie_id,
@@ -72,7 +78,9 @@ def main(options: RecommendOptions) -> None:
         }
         console.say(report.dumps(answer).rstrip())
         return
-    console.say(f"{run.dataset.label}: movies {what}", "")
+    unfinished = run.epoch < run.config.epochs
+    when = f", after epoch {run.epoch} of {run.config.epochs}" if unfinished else ""
+    console.say(f"{run.dataset.label}: movies {what}{when}", "")
     rows = [
         [
             str(n + 1),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ncf_jax.evaluate import (
         score_catalogue as score_catalogue,
     )
+    from ncf_jax.metrics import RANKING as RANKING
     from ncf_jax.models import MODELS as MODELS
     from ncf_jax.models import make_model as make_model
     from ncf_jax.models.baselines import Bias as Bias
@@ -110,6 +111,7 @@ _HOMES = {
     "models": ("MODELS", "make_model"),
     "models.ncf": ("NCF",),
     "models.baselines": ("Bias",),
+    "metrics": ("RANKING",),
     "train": ("make_learner", "learner_of", "fit", "EpochReport"),
     "evaluate": ("evaluate", "Evaluation", "predict", "score_catalogue"),
     "recommend": ("recommend", "similar", "top_k", "Movie"),

@@ -27,9 +27,6 @@ from ncf_jax.types import Dataset, Split, TrainState, check_dataset, pack, unpac
 
 FORMAT = 1  # raise it when older checkpoints would be misread
 
-# orbax logs its work and its errors; our callers say in a sentence what matters.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-
 
 def _folder(workdir: Path) -> Path:
     return workdir.resolve() / "state"
@@ -52,14 +49,15 @@ def _composite() -> ocp.CompositeCheckpointHandler:
 
 
 @contextlib.contextmanager
-def _late_errors_silenced() -> Iterator[None]:
-    """Keeps a damaged checkpoint, or a full disk, to one sentence.
+def _quiet() -> Iterator[None]:
+    """Keeps a damaged checkpoint, or a full disk, to our one sentence.
 
-    When the first array fails, orbax closes its event loop while those of the others
-    are under way; each of them then reports "Event loop is closed" from its
-    own thread, also after the error has reached the caller. So the filter stays when
-    the body fails, and lets everything else through.
+    orbax logs its work and its errors. And when the first array fails, it closes its
+    event loop while those of the others are under way; each of them then complains from
+    a thread or a finalizer of its own, also after the error has reached the caller. So
+    when the body fails these filters stay; all else goes through them.
     """
+    absl, level = logging.getLogger("absl"), logging.getLogger("absl").level
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -67,15 +65,25 @@ def _late_errors_silenced() -> Iterator[None]:
             before(unraisable)
 
     sys.unraisablehook = hook
-    yield
+    absl.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except BaseException:
+        logging.getLogger("asyncio").addFilter(_retrieved)
+        raise
     sys.unraisablehook = before
+    absl.setLevel(level)
+
+
+def _retrieved(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def latest(workdir: Path) -> int | None:
     """The last epoch whose checkpoint is whole, or None."""
     if not _folder(workdir).is_dir():
         return None
-    with _manager(workdir) as manager:
+    with _quiet(), _manager(workdir) as manager:
         return manager.latest_step()
 
 
@@ -92,8 +100,8 @@ def save(
     about = {"format": FORMAT, "epoch": epoch, **meta}
     about["state"] = {"forms": _forms(host_state), "sha256": _sha256(host_state)}
     try:
-        json.dumps(about)  # before the arrays, which orbax writes in the background
-        with _late_errors_silenced(), _manager(workdir, keep) as manager:
+        json.dumps(about)  # before the arrays: what cannot be stored leaves nothing
+        with _quiet(), _manager(workdir, keep) as manager:
             manager.save(
                 epoch,
                 args=ocp.args.Composite(
@@ -122,7 +130,7 @@ def load_meta(workdir: Path, epoch: int) -> dict[str, Any]:
 
 def _load_about(workdir: Path, epoch: int) -> dict[str, Any]:
     try:
-        with _manager(workdir) as manager:
+        with _quiet(), _manager(workdir) as manager:
             restored = manager.restore(
                 epoch, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
             )
@@ -161,7 +169,7 @@ def load_state(workdir: Path, epoch: int, like: TrainState) -> TrainState:
             )
     template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     try:
-        with _late_errors_silenced(), _manager(workdir) as manager:
+        with _quiet(), _manager(workdir) as manager:
             restored = manager.restore(
                 epoch,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(template)),
@@ -174,7 +182,7 @@ def load_state(workdir: Path, epoch: int, like: TrainState) -> TrainState:
 
 
 def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
-    """Writes the data of a run, once; a whole copy of the same data is kept.
+    """Writes the data of a run, in place of what an interrupted one left.
 
     Raises:
       RunError: it could not be written.
@@ -190,7 +198,7 @@ def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
         "split": {"definition": split.definition, "fingerprint": split.fingerprint},
     }
     try:
-        with _late_errors_silenced(), ocp.Checkpointer(_composite()) as checkpointer:
+        with _quiet(), ocp.Checkpointer(_composite()) as checkpointer:
             checkpointer.save(
                 _folder(workdir) / "dataset",
                 args=ocp.args.Composite(
@@ -214,7 +222,7 @@ def load_dataset(workdir: Path) -> tuple[Dataset, Split]:
     """
     folder = _folder(workdir) / "dataset"
     try:
-        with _late_errors_silenced(), ocp.Checkpointer(_composite()) as checkpointer:
+        with _quiet(), ocp.Checkpointer(_composite()) as checkpointer:
             restored = checkpointer.restore(
                 folder,
                 args=ocp.args.Composite(
@@ -257,7 +265,7 @@ def _check_sha256(tree: Any, wanted: str) -> None:
 
 
 def _damaged(workdir: Path, epoch: int, error: Exception) -> RunError:
-    with _manager(workdir) as manager:
+    with _quiet(), _manager(workdir) as manager:
         others = [step for step in manager.all_steps() if step != epoch]
     earlier = (
         f"remove {_folder(workdir) / str(epoch)} to go on from epoch {max(others)}"

@@ -1,8 +1,8 @@
 """Every option once: its name, type, default, help and allowed values.
 
-The dataclasses here are the only home of a default. `experiments/flags.py` turns a
-field into a command-line flag of the same name; Python code constructs the dataclass.
-An impossible value raises `ConfigError` at construction, before any work.
+The dataclasses here are the one home of a command's defaults. `experiments/flags.py`
+turns a field into a flag of the same name; Python code constructs the dataclass. An
+impossible value raises `ConfigError` at construction, before any work.
 
 Example:
   >>> Config(epochs=3).epochs
@@ -155,7 +155,7 @@ class DataConfig(Options):
     data_dir: str = option(
         "data",
         "Folder that holds release folders such as ml-latest-small/ "
-        "(default: $NCF_JAX_DATA_DIR if set, else data).",
+        "(on the command line $NCF_JAX_DATA_DIR, if set, is the default).",
         identity=False,
     )
     cache_dir: str = option(

@@ -5,7 +5,7 @@ Parameters have a leading axis [R] of seeds throughout, as `fit` returns them.
 Memory on the device, besides parameters and features, is bounded by
 `4 * R * BLOCK * W` bytes for predictions, W being the sum of the model's layer widths,
 and by about `40 * R * USER_BLOCK * L` bytes for metrics, L being the longest list; on
-the host `4 * R * U * L` bytes.
+the host `4 * R * U * L` bytes, and `8000 * U` for the bootstrap.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +19,7 @@ import numpy as np
 
 from ncf_jax import batching
 from ncf_jax.errors import RunError
+from ncf_jax.losses import per_example
 from ncf_jax.metrics import (
     DEFINITIONS,
     RANKING,
@@ -130,7 +131,8 @@ def mean_loss(
         batch = batching.take(data, *rows)
         prediction = apply(model, params, batch.user, batch.item, batch.features)
         target = batch.rating / RATING_MAX
-        return total + jnp.sum(batch.weight * loss(prediction, target)), None
+        value = per_example(loss, prediction, target)
+        return total + jnp.sum(batch.weight * value), None
 
     batches = batching.epoch_batches(None, num_rows, min(block, num_rows))
     return jax.lax.scan(body, jnp.zeros(()), batches)[0] / num_rows
@@ -171,7 +173,8 @@ def evaluate(
       rows: [n] positions of interactions, such as `split.test`.
       k: cut-off of the ranking metrics.
       threshold: stars from which an item is relevant.
-      ranking: name -> metric `(scores, relevance, *, where, k)`.
+      ranking: name -> metric `(scores, relevance, *, where, k)`, in place of ours;
+        `{**RANKING, "mine": mine}` adds one.
 
     Raises:
       RunError: a prediction is NaN or infinite, or there are no rows.
@@ -200,11 +203,17 @@ def evaluate(
     )
     ranked = {name: np.asarray(values[name])[:, some] for name in ranking}
     rated = rating.RatingSums(*(np.asarray(v, np.float64)[:, some] for v in sums))
+    if not np.isfinite(rated.squared).all():
+        raise RunError(
+            "The predictions are so far off that their squared errors overflow; no "
+            "metric is computed. Train again with a smaller --learning_rate."
+        )
     with np.errstate(divide="ignore", invalid="ignore"):  # R² of a single row is NaN
         per_user = {name: np.asarray(of(rated)) for name, of in RATING.items()}
+    definitions = {n: _definition(n, metric, k) for n, metric in ranking.items()}
     per_user |= {f"{name}@{k}": value for name, value in ranked.items()}
     return Evaluation(
-        metrics=_summaries(rated, ranked, k, threshold),
+        metrics=_summaries(rated, ranked, definitions, k, threshold),
         user=some,
         rows=lists.where.sum(axis=1)[some],
         per_user=per_user,
@@ -237,8 +246,19 @@ def _per_user(
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), per_user)
 
 
+def _definition(name: str, metric: Callable[..., jax.Array], k: int) -> str:
+    """In words: the metric's own first line, when it is not one of ours."""
+    if RANKING.get(name) is metric:
+        return DEFINITIONS[name].format(k=k)
+    return (metric.__doc__ or name).strip().splitlines()[0]
+
+
 def _summaries(
-    rated: rating.RatingSums, ranked: dict[str, np.ndarray], k: int, threshold: float
+    rated: rating.RatingSums,
+    ranked: dict[str, np.ndarray],
+    definitions: dict[str, str],
+    k: int,
+    threshold: float,
 ) -> dict[str, summary.Summary]:
     counts = summary.bootstrap_counts(rated.rows.shape[1])
     rows = int(rated.rows[0].sum())
@@ -261,12 +281,11 @@ def _summaries(
     for name, value_RxU in ranked.items():
         defined = ~np.isnan(value_RxU)
         used = int(defined[0].sum())
-        what = DEFINITIONS.get(name, name).format(k=k)
         out[f"{name}@{k}"] = summary.summarize(
             np.stack([np.where(defined, value_RxU, 0.0), defined], axis=-1),
             lambda total: total[..., 0] / total[..., 1],
             counts=counts,
-            definition=what + setting,
+            definition=definitions[name] + setting,
             n_used=used,
             n_left_out=value_RxU.shape[1] - used,
         )

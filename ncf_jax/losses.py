@@ -39,4 +39,19 @@ def huber(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return optax.huber_loss(prediction, target, delta=0.2)
 
 
+def per_example(loss: Loss, prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Applies a loss and sees to it that it gives one value for each example.
+
+    Raises:
+      ValueError: it gave another shape, so a mean over rows would mean nothing.
+    """
+    value = loss(prediction, target)
+    if value.shape != target.shape:
+        raise ValueError(
+            f"The loss gave shape {value.shape}; wanted one value for each example, "
+            f"{target.shape}. Leave the mean to the learner."
+        )
+    return value
+
+
 LOSSES: dict[str, Loss] = {"mse": mse, "mae": mae, "huber": huber}

@@ -100,7 +100,8 @@ def similar(
 ) -> list[Movie]:
     """The movies whose item rows point most in the direction of this one's.
 
-    Cosine similarity of the item table's rows; of several seeds the mean similarity.
+    Cosine similarity of the item tables' rows, side by side where there are several;
+    of several seeds the mean similarity.
 
     Raises:
       RunError: there is no such movie, or the model's item rows are single numbers.
@@ -118,12 +119,14 @@ def similar(
         lookup = {"params": params}, jnp.zeros_like(items), items
         return model.apply(*lookup, method="lookup")[1]
 
-    rows: Any = jax.vmap(item_rows)(params)
-    if rows.ndim != 3:
+    tables = jax.tree.leaves(jax.vmap(item_rows)(params))
+    vectors = [table for table in tables if table.ndim == 3]  # not biases, [R, I]
+    if not vectors:
         raise RunError(
             f"{type(model).__name__} has a single number for each item, so no item is "
             f"similar to another; choose a run of a model with embeddings."
         )
+    rows = jnp.concatenate(vectors, axis=-1)
     if not np.isfinite(rows).all():
         raise RunError(NOT_FINITE)
     unit_RxIxD = rows / jnp.maximum(

@@ -166,13 +166,14 @@ def read_results(workdir: Path) -> Results | None:
     path = workdir / "metrics.json"
     try:
         results = json.loads(path.read_text())
-        return results if results["metrics"] else None
+        table_rows(results), footnotes(results)  # all that is shown of it is there
+        return results
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} is damaged ({error}). Remove it and run the same command again: "
-            f"it is made anew from the last checkpoint."
+            f"{path} is damaged ({type(error).__name__}: {error}). Remove it and run "
+            f"the same command again: it is made anew from the last checkpoint."
         ) from error
 
 
@@ -182,12 +183,13 @@ def write_results(
     """Writes tables and pictures, and metrics.json last: it marks the run finished."""
     from ncf_jax import pictures  # matplotlib takes half a second to import
 
+    whole = dumps(results)  # before anything is written
     write_bytes(workdir / "history.csv", history_csv(history).encode())
     write_bytes(workdir / "per_user.csv", per_user.encode())
     write_bytes(workdir / "metrics.csv", metrics_csv(results).encode())
     write_bytes(workdir / "metrics.png", pictures.metrics_table(results))
     write_bytes(workdir / "curves.png", pictures.learning_curves(results, history))
-    write_bytes(workdir / "metrics.json", dumps(results).encode())
+    write_bytes(workdir / "metrics.json", whole.encode())
 
 
 def history_csv(history: Sequence[dict]) -> str:
@@ -197,8 +199,7 @@ def history_csv(history: Sequence[dict]) -> str:
 
 def metrics_csv(results: Results) -> str:
     """One row in the reference's columns, with Recall@k; synthetic data is named."""
-    k = results["k"]
-    model = results["model"]
+    k, model = results["k"], results["model"]
     if results["synthetic"]:
         model += " [synthetic data]"
     names = [column.format(k=k) for column in CSV_COLUMNS]

@@ -17,9 +17,9 @@ import optax
 
 from ncf_jax import batching
 from ncf_jax.config import Config
-from ncf_jax.errors import NonFiniteLossError
+from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
 from ncf_jax.evaluate import mean_loss
-from ncf_jax.losses import LOSSES, Loss, mse
+from ncf_jax.losses import LOSSES, Loss, mse, per_example
 from ncf_jax.models import apply
 from ncf_jax.optim import OPTIMIZERS
 from ncf_jax.types import (
@@ -50,8 +50,18 @@ def make_learner(
       features: of every item; only the widths are used.
       optimizer: any optax transformation; a model with a closed form needs none.
       loss: (prediction [B], target [B]) -> [B], on ratings / 5.
-      batch_size: B; a model with a closed form sees all rows as one batch.
+      batch_size: B, at most all rows; a model with a closed form sees all as one.
+
+    Raises:
+      ConfigError: a field of the model cannot be hashed.
     """
+    try:
+        hash(model)
+    except TypeError:
+        raise ConfigError(
+            f"{type(model).__name__} has a field that cannot be hashed, and a compiled "
+            f"function is found by its model: make lists tuples."
+        ) from None
     closed_form = hasattr(model, "solve")
     if optimizer is None:
         optimizer = optax.identity() if closed_form else OPTIMIZERS["adam"](5e-4, 1e-5)
@@ -67,7 +77,8 @@ def make_learner(
         prediction = apply(
             model, params, batch.user, batch.item, batch.features, dropout_key=key
         )
-        total = jnp.sum(batch.weight * loss(prediction, batch.rating / RATING_MAX))
+        value = per_example(loss, prediction, batch.rating / RATING_MAX)
+        total = jnp.sum(batch.weight * value)
         return total / jnp.sum(batch.weight), total
 
     def gradient_step(state: TrainState, batch: Batch, key: jax.Array):
@@ -90,7 +101,8 @@ def make_learner(
             batches = batching.epoch_batches(None, num_rows, num_rows)
         else:
             shuffle = jax.random.fold_in(jax.random.fold_in(key, SHUFFLE), state.step)
-            batches = batching.epoch_batches(shuffle, num_rows, batch_size)
+            size = min(batch_size, num_rows)
+            batches = batching.epoch_batches(shuffle, num_rows, size)
 
         def body(state: TrainState, rows):
             return step(state, batching.take(data, *rows), key)
@@ -150,9 +162,15 @@ def fit(
       The final state; every array has a leading axis [R].
 
     Raises:
-      NonFiniteLossError: a step's loss is NaN or infinite; `on_epoch` has not seen
-        that epoch.
+      DataError: there are no training rows.
+      NonFiniteLossError: a step's loss, or the validation loss, is NaN or infinite;
+        `on_epoch` has not seen that epoch.
     """
+    if len(train.user) == 0:
+        raise DataError(
+            "There are no training rows: users have too few ratings to be divided. "
+            "Raise --min_user_ratings, or use more data."
+        )
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     train, valid = jax.device_put((train, valid))
     if start is None:
@@ -167,17 +185,20 @@ def fit(
         .compile()
     )
     validate = jax.jit(jax.vmap(learner.loss, in_axes=(0, None)))
-    num_rows = train.user.shape[0]
+    num_rows, num_valid = len(train.user), len(valid.user)
     for number in range(done + 1, epochs + 1):
         began = time.perf_counter()
         state, totals = run_epoch(state, train, keys)
         totals_RxS = np.asarray(totals, np.float64)  # waits for the device
         seconds = time.perf_counter() - began
         _refuse_non_finite(totals_RxS, number, seeds)
+        valid_loss = np.asarray(validate(state.params, valid))
+        if num_valid:
+            _refuse_non_finite(valid_loss[:, None], number, seeds, kind="validation")
         report = EpochReport(
             epoch=number,
             train_loss=totals_RxS.sum(axis=1) / num_rows,
-            valid_loss=np.asarray(validate(state.params, valid)),
+            valid_loss=valid_loss,
             seconds=seconds,
             examples_per_second=len(seeds) * num_rows / seconds,
         )
@@ -186,16 +207,18 @@ def fit(
 
 
 def _refuse_non_finite(
-    totals_RxS: np.ndarray, epoch: int, seeds: Sequence[int]
+    loss_RxS: np.ndarray, epoch: int, seeds: Sequence[int], kind: str = "training"
 ) -> None:
-    bad_RxS = ~np.isfinite(totals_RxS)
+    bad_RxS = ~np.isfinite(loss_RxS)
     if bad_RxS.any():
         step = int(np.flatnonzero(bad_RxS.any(axis=0))[0])
-        seed = seeds[int(np.flatnonzero(bad_RxS[:, step])[0])]
+        seed = int(np.flatnonzero(bad_RxS[:, step])[0])
+        value = loss_RxS[seed, step]
+        where = f"at step {step + 1} of" if kind == "training" else "after"
         raise NonFiniteLossError(
-            f"The training loss of seed {seed} became {totals_RxS[bad_RxS][0]} at step "
-            f"{step + 1} of epoch {epoch}. The epochs before it are whole; try a "
-            f"smaller --learning_rate."
+            f"The {kind} loss of seed {seeds[seed]} became {value} {where} "
+            f"epoch {epoch}. The epochs before it are whole; try a smaller "
+            f"--learning_rate."
         )
 
 

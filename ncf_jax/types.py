@@ -127,7 +127,8 @@ class Dataset:
       titles: I titles.
       genres: I genre strings as in the file, `|` between genres.
       genre_names: G names.
-      fingerprint: hash of the content, independent of line ends and row features.
+      fingerprint: hash of the content: ids, ratings, times, titles, genres and tag
+        texts; line ends and the last bits of tag features do not enter.
       floor_rmse: the lowest RMSE any model can expect (synthetic world only).
       notes: sentences on what preparation read, left out or repaired.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
-from ncf_jax.losses import LOSSES, huber, mae, mse
+from ncf_jax.losses import LOSSES, huber, mae, mse, per_example
 
 PREDICTION = np.array([0.1, 0.5, 0.9, 1.2], np.float32)
 TARGET = np.array([0.2, 0.5, 0.4, 0.2], np.float32)
@@ -57,3 +57,27 @@ class TestEachLoss:
         slope = jax.grad(lambda p: loss(p, jnp.zeros(1))[0])
         assert slope(jnp.array([0.3]))[0] > 0
         assert slope(jnp.array([-0.3]))[0] < 0
+
+
+class TestPerExample:
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            lambda p, t: jnp.mean((p - t) ** 2),
+            lambda p, t: (p[:, None] - t[None, :]) ** 2,
+            lambda p, t: ((p - t) ** 2)[:, None],
+        ],
+        ids=["a mean", "all pairs", "a column"],
+    )
+    def test_a_loss_of_another_shape_is_refused(self, loss):
+        with (
+            jax.numpy_rank_promotion("allow"),
+            pytest.raises(ValueError, match="wanted"),
+        ):
+            per_example(loss, jnp.ones(4), jnp.zeros(4))
+
+    def test_a_loss_by_example_goes_through(self):
+        found = per_example(mse, jnp.array(PREDICTION), jnp.array(TARGET))
+        np.testing.assert_array_equal(
+            found, mse(jnp.array(PREDICTION), jnp.array(TARGET))
+        )

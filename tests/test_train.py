@@ -6,6 +6,7 @@ control that must fail it.
 
 import logging
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from ncf_jax import batching
 from ncf_jax.config import Config
-from ncf_jax.errors import NonFiniteLossError
+from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
 from ncf_jax.evaluate import mean_loss
 from ncf_jax.losses import mae, mse
 from ncf_jax.models import apply, make_model
@@ -389,3 +390,52 @@ def test_state_like_has_the_shapes_of_the_state(tiny_dataset, parts):
     assert jax.tree.structure(like) == jax.tree.structure(state)
     for a, b in zip(jax.tree.leaves(like), jax.tree.leaves(state), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
+
+
+class TestRefused:
+    def test_no_training_rows_are_an_error_in_a_sentence(self, tiny_dataset, parts):
+        empty = tiny_dataset.interactions(np.array([], int))
+        for model in ({}, dict(model="bias", embedding_dim=64, batch_size=512)):
+            with pytest.raises(DataError, match="There are no training rows"):
+                run(tiny_dataset, (empty, parts[1]), **model)
+
+    def test_a_model_with_a_list_is_refused_before_it_trains(self, tiny_dataset):
+        class Deep(nn.Module):
+            widths: list
+
+            def __call__(self, user, item, features, *, train=False):
+                return 0.0 * user
+
+        with pytest.raises(ConfigError, match="make lists tuples"):
+            make_learner(Deep([3, 4]), tiny_dataset.features)
+        assert make_learner(Deep((3, 4)), tiny_dataset.features)
+
+    def test_predictions_of_another_shape_are_refused(self, tiny_dataset, parts):
+        class Column(nn.Module):
+            @nn.compact
+            def __call__(self, user, item, features, *, train=False):
+                return nn.Dense(1)(features.genres)
+
+        learner = make_learner(Column(), tiny_dataset.features)
+        with pytest.raises(ValueError, match=r"end its head with \[..., 0\]"):
+            fit(learner, *parts, epochs=1)
+
+    def test_a_validation_loss_that_is_not_finite_is_never_reported(
+        self, tiny_dataset, parts
+    ):
+        rating = parts[1].rating.copy()
+        rating[0] = np.inf
+        _, learner = make(tiny_dataset)
+        seen = []
+        with pytest.raises(
+            NonFiniteLossError,
+            match="validation loss of seed 0 became inf after epoch 1",
+        ):
+            fit(
+                learner,
+                parts[0],
+                parts[1].replace(rating=rating),
+                epochs=2,
+                on_epoch=lambda report, state: seen.append(report),
+            )
+        assert seen == []

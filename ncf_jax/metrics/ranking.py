@@ -162,6 +162,7 @@ def ndcg(
 
 
 def _ndcg(ranked: Ranked, k: int) -> jax.Array:
+    k = min(k, ranked.expected.shape[0])  # places beyond the list hold nothing
     position = jnp.arange(ranked.expected.shape[0])
     discount = jnp.where(position < k, 1 / jnp.log2(position + 2.0), 0.0)
     cut = jnp.minimum(k, ranked.candidates)

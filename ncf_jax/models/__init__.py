@@ -6,7 +6,8 @@ A model is a Flax module with
   head(rows, features, *, train) -> prediction [...]          never sees an id
 
 and `__call__(user, item, features, *, train)`, which is the head of the lookup. A
-model with a closed form also has `solve(params, batch) -> params`.
+model with a closed form also has `solve(params, batch) -> params`. Rows are arrays, or
+tuples of them when a model has several tables.
 """
 
 from collections.abc import Callable
@@ -54,8 +55,11 @@ def apply(
       item: [...] index.
       features: [..., G] and [..., T], of those items.
       dropout_key: given in training, when units are dropped by it.
+
+    Raises:
+      ValueError: the model gave another shape than the ids have.
     """
-    return jnp.asarray(
+    found = jnp.asarray(
         model.apply(
             {"params": params},
             user,
@@ -65,6 +69,12 @@ def apply(
             rngs=None if dropout_key is None else {"dropout": dropout_key},
         )
     )
+    if found.shape != user.shape:
+        raise ValueError(
+            f"{type(model).__name__} gave predictions of shape {found.shape} for users "
+            f"of shape {user.shape}: end its head with [..., 0] to give one a row."
+        )
+    return found
 
 
 def make_model(config: Config, dataset: Dataset) -> nn.Module:
