@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +25,8 @@ def export(dataset: Dataset, parts: Split, folder: Path) -> list[Path]:
     Returns:
       `final_merged_dataset.csv` (userId, movieId, rating, timestamp, rating_norm,
       userIndex, movieIndex, genres_vector, tag_features) and `split.csv` (userId,
-      movieId, split: train, valid or test).
+      movieId, split: train, valid or test); of a synthetic world also
+      `SYNTHETIC.txt`, which says so.
 
     Raises:
       DataError: the folder cannot be written.
@@ -48,20 +52,29 @@ def export(dataset: Dataset, parts: Split, folder: Path) -> list[Path]:
     names = np.full(len(dataset.user), "train", dtype=object)
     names[parts.valid], names[parts.test] = "valid", "test"
     division = pd.DataFrame({"userId": user_id, "movieId": item_id, "split": names})
-    written = []
-    for table, name in ((merged, "final_merged_dataset.csv"), (division, "split.csv")):
-        path = folder / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{name}.partial")
-            table.to_csv(partial, index=False)
-            os.replace(partial, path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                path.with_name(f".{name}.partial").unlink()
-            raise DataError(
-                f"{path} could not be written ({error.strerror}). Point --export_dir "
-                f"at a folder that can be written."
-            ) from error
-        written.append(path)
-    return written
+    writers: dict[str, Callable[[Path], Any]] = {
+        "final_merged_dataset.csv": partial(merged.to_csv, index=False),
+        "split.csv": partial(division.to_csv, index=False),
+    }
+    if dataset.synthetic:  # the reference's columns have no place to say so
+        writers["SYNTHETIC.txt"] = lambda path: path.write_text(
+            "The CSV files beside this one are of a synthetic world: nobody rated "
+            "anything, and no figure computed from them is a result.\n"
+        )
+    return [_write(folder / name, writer) for name, writer in writers.items()]
+
+
+def _write(path: Path, writer: Callable[[Path], Any]) -> Path:
+    unfinished = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer(unfinished)
+        os.replace(unfinished, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise DataError(
+            f"{path} could not be written ({error.strerror}). Point --export_dir at a "
+            f"folder that can be written."
+        ) from error
+    return path

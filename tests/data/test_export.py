@@ -42,10 +42,12 @@ def world(tmp_path):
 def test_the_exported_table_is_that_of_plain_pandas(world, tmp_path):
     dataset, parts, folder = world
     paths = export(dataset, parts, tmp_path / "out")
-    assert paths == [
-        tmp_path / "out" / "final_merged_dataset.csv",
-        tmp_path / "out" / "split.csv",
+    assert [path.name for path in paths] == [
+        "final_merged_dataset.csv",
+        "split.csv",
+        "SYNTHETIC.txt",
     ]
+    assert "synthetic" in paths[2].read_text()
     ours = pd.read_csv(paths[0])
     assert list(ours.columns) == COLUMNS
     wanted = reference_table(folder).reset_index(drop=True)
@@ -64,7 +66,7 @@ def test_the_exported_table_is_that_of_plain_pandas(world, tmp_path):
 
 def test_the_exported_split_names_each_row_once(world, tmp_path):
     dataset, parts, _ = world
-    _, path = export(dataset, parts, tmp_path / "out")
+    path = export(dataset, parts, tmp_path / "out")[1]
     table = pd.read_csv(path)
     assert list(table.columns) == ["userId", "movieId", "split"]
     np.testing.assert_array_equal(table["userId"], dataset.user_ids[dataset.user])
@@ -75,7 +77,7 @@ def test_the_exported_split_names_each_row_once(world, tmp_path):
     assert not table.duplicated(["userId", "movieId"]).any()
 
 
-def test_an_export_leaves_just_its_two_files_and_replaces_older_ones(world, tmp_path):
+def test_an_export_leaves_just_its_files_and_replaces_older_ones(world, tmp_path):
     dataset, parts, _ = world
     out = tmp_path / "out"
     out.mkdir()
@@ -85,6 +87,7 @@ def test_an_export_leaves_just_its_two_files_and_replaces_older_ones(world, tmp_
     assert {path.name for path in out.iterdir()} == {
         "final_merged_dataset.csv",
         "split.csv",
+        "SYNTHETIC.txt",
         "mine.txt",
     }
     assert (out / "split.csv").read_text().startswith("userId,movieId,split\n")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import flags
@@ -142,3 +143,18 @@ class TestQuickstart:
         assert found["synthetic"] is True
         assert "SYNTHETIC DATA" in done.stdout
         assert "\x1b" not in done.stdout, "no colour codes in a pipe"
+
+    def test_the_readme_shows_the_table_that_it_prints(self, quickstart):
+        def table(text):
+            lines = text.split("\nmodel ")[1].split("\n\n")[0].splitlines()[1:]
+            cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
+            return {
+                (label, part): list(map(float, rest)) for label, part, *rest in cells
+            }
+
+        printed = table(quickstart[0].stdout)
+        shown = table((ROOT / "README.md").read_text())
+        assert list(shown) == list(printed)
+        for row, figures in printed.items():
+            # A version of JAX may move the network by the noise of its lab note.
+            np.testing.assert_allclose(shown[row], figures, atol=0.03, err_msg=str(row))

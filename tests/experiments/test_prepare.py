@@ -129,7 +129,11 @@ class TestExport:
         outcome = prepared(f"--export_dir={folder}")
         path = folder / "final_merged_dataset.csv"
         assert f"written: {path}" in outcome.out
-        assert {p.name for p in folder.iterdir()} == {path.name, "split.csv"}
+        assert {p.name for p in folder.iterdir()} == {
+            path.name,
+            "split.csv",
+            "SYNTHETIC.txt",  # no column says so, so a file does
+        }
         assert path.read_text().splitlines()[0] == MERGED
         dataset, rows = world[0], rows_of(path)
         assert len(rows) == len(dataset.user)
