@@ -156,7 +156,13 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
     except NcfError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("Interrupted. The same command goes on from the last checkpoint.", 130)
+        try:
+            _fail("Interrupted. The same command goes on, or starts again.", 130)
+        finally:
+            if main.__module__ == "__main__":
+                # Threads of XLA may be compiling still, and die badly with Python.
+                sys.stderr.flush()
+                os._exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # the reader of our output has gone

@@ -250,7 +250,7 @@ def _definition(name: str, metric: Callable[..., jax.Array], k: int) -> str:
     """In words: the metric's own first line, when it is not one of ours."""
     if RANKING.get(name) is metric:
         return DEFINITIONS[name].format(k=k)
-    return (metric.__doc__ or name).strip().splitlines()[0]
+    return (metric.__doc__ or name).strip().splitlines()[0].rstrip(".")
 
 
 def _summaries(

@@ -116,7 +116,7 @@ def learning_curves(results: dict[str, Any], history: Sequence[dict]) -> bytes:
             color=VALID,
             marker="o",
             markersize=4,
-            label="validation",
+            label="validation (lowest in figures)",
         )
         best = min(valid, key=lambda pair: pair[1])
         axes.annotate(

@@ -5,6 +5,7 @@ the pictures are made from it alone, so that none of them can say something else
 """
 
 import csv
+import errno
 import io
 import json
 import math
@@ -27,6 +28,7 @@ from ncf_jax.types import Dataset, Split
 
 Results = dict[str, Any]
 
+FULL = {errno.ENOSPC: "Make room", errno.EDQUOT: "Make room"}
 HISTORY = ("epoch", "train_loss", "valid_loss", "seconds", "examples_per_second")
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy pandas scikit-learn"
 # The reference's CSV columns, and Recall@k, with the keys they are taken from.
@@ -60,9 +62,10 @@ def write_bytes(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
         os.replace(partial, path)
     except OSError as error:
+        what = FULL.get(error.errno or 0, "Choose another --workdir")
         raise RunError(
-            f"{path} could not be written ({error.strerror}). Make room or choose "
-            f"another --workdir, and run the same command again."
+            f"{path} could not be written ({error.strerror}). {what}, and run the "
+            f"command again."
         ) from error
 
 
@@ -119,8 +122,7 @@ def make_results(
 
     Args:
       title: the model's name.
-      dataset: the data set.
-      split: its split.
+      dataset: the data set, and `split` its split.
       seeds: R seeds.
       k: cut-off of the ranking metrics.
       evaluations: part of the split (`test`, `valid`) -> evaluation.
@@ -170,7 +172,9 @@ def read_results(workdir: Path) -> Results | None:
         return results
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}).") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path} is damaged ({type(error).__name__}: {error}). Remove it and run "
             f"the same command again: it is made anew from the last checkpoint."
@@ -199,9 +203,8 @@ def history_csv(history: Sequence[dict]) -> str:
 
 def metrics_csv(results: Results) -> str:
     """One row in the reference's columns, with Recall@k; synthetic data is named."""
-    k, model = results["k"], results["model"]
-    if results["synthetic"]:
-        model += " [synthetic data]"
+    k, synthetic = results["k"], results["synthetic"]
+    model = results["model"] + (" [synthetic data]" if synthetic else "")
     names = [column.format(k=k) for column in CSV_COLUMNS]
     values = [
         results["metrics"][key.format(k=k)]["mean"] for key in CSV_COLUMNS.values()
@@ -225,9 +228,7 @@ def per_user_csv(dataset: Dataset, evaluation: Evaluation, k: int) -> str:
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()
 
 
@@ -290,11 +291,10 @@ def history_row(
     examples_per_second: float,
 ) -> dict[str, Any]:
     """One epoch of the history, JSON-ready; losses are means over seeds [R]."""
-    valid = float(valid_loss.mean())
     return {
         "epoch": epoch,
         "train_loss": float(train_loss.mean()),
-        "valid_loss": None if math.isnan(valid) else valid,
+        "valid_loss": None if np.isnan(valid_loss).any() else float(valid_loss.mean()),
         "seconds": seconds,
         "examples_per_second": examples_per_second,
     }

@@ -7,7 +7,7 @@ import flax.linen as nn
 
 from ncf_jax import checkpoint
 from ncf_jax.config import Config
-from ncf_jax.errors import NcfError, RunError
+from ncf_jax.errors import ConfigError, NcfError, RunError
 from ncf_jax.models import make_model
 from ncf_jax.train import learner_of, state_like
 from ncf_jax.types import Dataset, Params, Split
@@ -39,15 +39,16 @@ def load_run(workdir: str) -> Run:
     """The run in `workdir` after its last whole checkpoint.
 
     Raises:
+      ConfigError: `workdir` is empty.
       RunError: there is no such run, or it is damaged.
     """
     if not workdir:
-        raise RunError("--workdir is required: the run folder of a trained model.")
+        raise ConfigError("--workdir is required: the run folder of a trained model.")
     folder = Path(workdir)
     if not (folder / "run.flags").is_file():
         raise RunError(
             f"--workdir={workdir} is not a run folder (it has no run.flags). Train one "
-            f"with python -m experiments.train --workdir={workdir}."
+            f"with python -m experiments.train --workdir=<new folder>."
         )
     epoch = checkpoint.latest(folder)
     if epoch is None:

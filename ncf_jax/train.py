@@ -217,8 +217,8 @@ def _refuse_non_finite(
         where = f"at step {step + 1} of" if kind == "training" else "after"
         raise NonFiniteLossError(
             f"The {kind} loss of seed {seeds[seed]} became {value} {where} "
-            f"epoch {epoch}. The epochs before it are whole; try a smaller "
-            f"--learning_rate."
+            f"epoch {epoch}, of which no checkpoint is made. Try a smaller "
+            f"--learning_rate, in a new --workdir."
         )
 
 

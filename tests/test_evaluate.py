@@ -462,7 +462,7 @@ class TestOwnMetric:
         assert out.metrics["hit@1"].values == out.metrics["precision@1"].values
         assert out.metrics["hit@1"].n_used == len(out.user)
         assert out.metrics["hit@1"].definition.startswith(
-            hit_at_one.__doc__.splitlines()[0]
+            hit_at_one.__doc__.splitlines()[0].rstrip(".")
         )
 
     def test_it_may_be_the_only_one(self, ncf, params, tiny_dataset, tiny_split):

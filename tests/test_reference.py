@@ -134,3 +134,10 @@ def test_the_readme_shows_the_figures_of_the_bands():
         cells = [cell.strip(" *") for cell in line.strip("|").split("|")[1:]]
         for cell, (low, high) in zip(cells, BANDS[name].values(), strict=True):
             assert low <= float(cell.split(" ")[0]) <= high, (name, cell)
+
+
+def test_the_readme_shows_the_fingerprints_of_the_data(real_data_dir):
+    _, dataset, split = load("ncf_tags", real_data_dir)
+    text = (ROOT / "README.md").read_text()
+    assert f"`{dataset.fingerprint}`" in text
+    assert f"`{split.fingerprint}`" in text

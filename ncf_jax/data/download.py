@@ -6,6 +6,7 @@ appear together by one rename. A process that dies leaves nothing that looks who
 and two processes at once cannot harm each other.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -49,6 +50,7 @@ def fetch(release: Release, data_dir: Path) -> Path:
         f"Point --data_dir at a folder that holds {release.name}/ "
         f"({', '.join(release.members)}), or try again."
     )
+    new = not data_dir.exists()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as scratch:
@@ -72,6 +74,10 @@ def fetch(release: Release, data_dir: Path) -> Path:
             f"({_reason(error, outer)}). Point --data_dir at a folder that can be "
             f"written or that holds {release.name}/."
         ) from error
+    finally:
+        if new and not target.exists():  # a mistyped name leaves no empty folder
+            with contextlib.suppress(OSError):
+                data_dir.rmdir()
     return target
 
 

@@ -64,6 +64,11 @@ def _release(config: DataConfig) -> Dataset:
                 f"{folder} lacks {', '.join(missing)}. Add the file, or remove the "
                 f"folder and {release.name} is downloaded again."
             )
+        if (Path(config.data_dir) / "ratings.csv").is_file():
+            raise DataError(
+                f"--data_dir={config.data_dir} holds ratings.csv itself; give the "
+                f"folder that holds {release.name}/."
+            )
         folder = download.fetch(release, Path(config.data_dir))
     altered = releases.altered_members(release, folder)
     label = release.name

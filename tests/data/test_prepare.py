@@ -698,3 +698,10 @@ def test_a_failed_download_is_told_as_it_is(tmp_path, monkeypatch):
 def test_a_downloaded_copy_is_verified_as_any_other(tmp_path, fetches):
     message = refused(config_of(tmp_path, allow_other_copy=False))
     assert "has another content" in message
+
+
+def test_the_release_folder_itself_is_told_to_be_one_too_deep(tmp_path, fetches):
+    folder = write(tmp_path)
+    message = refused(config_of(folder))
+    assert f"--data_dir={folder} holds ratings.csv itself" in message
+    assert not fetches

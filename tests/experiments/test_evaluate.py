@@ -97,7 +97,7 @@ class TestFromTheFolderAlone:
 
 class TestRefused:
     def test_a_workdir_is_required(self, command):
-        assert "--workdir is required" in command("evaluate").sentence(4)
+        assert "--workdir is required" in command("evaluate").sentence(2)
 
     @pytest.mark.parametrize("name", ["missing", "."])
     def test_what_is_not_a_run_folder_is_named(self, command, tmp_path, name):

@@ -180,7 +180,7 @@ class TestRefused:
         assert "--similar_to" in sentence
 
     def test_a_workdir_is_required(self, command):
-        sentence = command("recommend", "--user_id=1").sentence(4)
+        sentence = command("recommend", "--user_id=1").sentence(2)
         assert "--workdir is required" in sentence
 
     def test_what_is_not_a_run_folder_is_named(self, command, tmp_path):

@@ -243,6 +243,32 @@ class TestStopped:
         ).read_bytes()
 
 
+class TestInterrupted:
+    def test_ctrl_c_while_compiling_ends_with_130_and_one_sentence(
+        self, tiny, tmp_path
+    ):
+        # Compiling threads must not bring the interpreter down on its way out.
+        line = [sys.executable, "-m", "experiments.train", *tiny(tmp_path / "run")]
+        for seconds in (0.2, 0.6, 1.0):
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+            process = subprocess.Popen(
+                line,
+                env=ENVIRONMENT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            # The first line after the data is prepared; what follows is compiled.
+            while "ratings; train" not in process.stdout.readline():
+                assert process.poll() is None
+            time.sleep(seconds)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=100)
+            assert process.returncode == 130, err
+            assert err.startswith("error: Interrupted.")
+            assert err.count("\n") == 1
+
+
 class TestNotFinite:
     @pytest.fixture
     def stopped(self, command, tiny, tmp_path):
