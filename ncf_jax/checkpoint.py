@@ -44,10 +44,6 @@ def _manager(workdir: Path, keep: int | None = None) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(_folder(workdir), options=options)
 
 
-def _composite() -> ocp.CompositeCheckpointHandler:
-    return ocp.CompositeCheckpointHandler()
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps a damaged checkpoint, or a full disk, to our one sentence.
@@ -198,7 +194,8 @@ def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
         "split": {"definition": split.definition, "fingerprint": split.fingerprint},
     }
     try:
-        with _quiet(), ocp.Checkpointer(_composite()) as checkpointer:
+        handler = ocp.CompositeCheckpointHandler()
+        with _quiet(), ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(
                 _folder(workdir) / "dataset",
                 args=ocp.args.Composite(
@@ -222,7 +219,8 @@ def load_dataset(workdir: Path) -> tuple[Dataset, Split]:
     """
     folder = _folder(workdir) / "dataset"
     try:
-        with _quiet(), ocp.Checkpointer(_composite()) as checkpointer:
+        handler = ocp.CompositeCheckpointHandler()
+        with _quiet(), ocp.Checkpointer(handler) as checkpointer:
             restored = checkpointer.restore(
                 folder,
                 args=ocp.args.Composite(

@@ -95,12 +95,8 @@ def _synthetic(config: DataConfig) -> Dataset:
         seed=config.synthetic_seed,
     )
     label = "synthetic world (not real data)"
-    if config.cache_dir:
-        folder = Path(config.cache_dir) / world.folder_name()
-        floor = synthetic.write(world, folder)
-        return _cached(folder, config, name="synthetic", label=label, floor_rmse=floor)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+        folder = Path(config.cache_dir or scratch) / world.folder_name()
         floor = synthetic.write(world, folder)
         return _cached(folder, config, name="synthetic", label=label, floor_rmse=floor)
 
