@@ -5,6 +5,7 @@ rich honours NO_COLOR and leaves colours out where the output is not a terminal.
 
 import dataclasses
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,22 @@ def say(*lines: str) -> None:
     """Prints lines at once, also into a pipe."""
     for line in lines:
         print(line, flush=True)
+
+
+class Later:
+    """Says what goes on, but only in what takes long: a line every two seconds."""
+
+    SECONDS = 2.0
+
+    def __init__(self) -> None:
+        """Starts to wait."""
+        self._last = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        """Prints `line` if nothing was printed for a while."""
+        if time.monotonic() - self._last >= self.SECONDS:
+            say(line)
+            self._last = time.monotonic()
 
 
 def options(config: Options) -> None:

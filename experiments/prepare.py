@@ -27,7 +27,7 @@ def main(options: PrepareOptions) -> None:
     import ncf_jax
     from ncf_jax.data.export import export
 
-    dataset = ncf_jax.prepare(options)
+    dataset = ncf_jax.prepare(options, console.Later())
     split = ncf_jax.split(dataset, options)
     tagged = int(dataset.features.tags.any(axis=1).sum())
     rows = [

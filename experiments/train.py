@@ -72,7 +72,7 @@ def check_folder(workdir: Path, config: Config) -> None:
 
 def study(config: Config, workdir: Path) -> dict:
     """Prepares, trains from the last checkpoint on, evaluates and writes."""
-    dataset = ncf_jax.prepare(config)
+    dataset = ncf_jax.prepare(config, console.Later())
     split = ncf_jax.split(dataset, config)
     from ncf_jax import checkpoint, models, report, train
 

@@ -1,5 +1,10 @@
 """filter -> ids -> features -> arrays, cached by the content of the files.
 
+Nothing loops over users, ratings or tags, and memory is bounded: at its peak some
+`60 * N + 0.5e9` bytes for N ratings in the files (32 of them for the table that was
+read, 20 for the arrays that remain, the rest for codes and masks of the moment), and
+some hundred bytes a tag.
+
 The cache is an `.npz` without pickle, named by a hash of the files' content and of
 every option that matters; a damaged or older one is made anew, never trusted.
 """
@@ -8,13 +13,14 @@ import hashlib
 import json
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ncf_jax.config import DataConfig
-from ncf_jax.data import download, releases
+from ncf_jax.data import Tell, download, releases, silent
 from ncf_jax.data.splits import SPLITS
 from ncf_jax.errors import DataError
 from ncf_jax.types import (
@@ -26,14 +32,25 @@ from ncf_jax.types import (
     unpack,
 )
 
+if TYPE_CHECKING:
+    from ncf_jax.data import synthetic
+
+FILES = ("ratings.csv", "movies.csv", "tags.csv")
+LARGE = 2**25  # bytes of ratings.csv from which progress is told
+LINE = 27  # bytes of a line of it
 CACHE_VERSION = 1  # raise it when the same files would give other arrays
 
 
-def prepare(config: DataConfig) -> Dataset:
+def prepare(config: DataConfig, progress: Tell = silent) -> Dataset:
     """The data set that `config` names, ready for training.
 
     A missing release is downloaded into `config.data_dir`; the synthetic world is
     generated, written in the MovieLens format and read back by the same reader.
+
+    Args:
+      config: which data, and its filters.
+      progress: is told, in a line each, what is being done with more than a million
+        ratings or so; nothing is printed here.
 
     Raises:
       DataError: files are missing, malformed or not the published ones.
@@ -43,8 +60,8 @@ def prepare(config: DataConfig) -> Dataset:
       'synthetic world (not real data)'
     """
     if config.dataset == "synthetic":
-        return _synthetic(config)
-    return _release(config)
+        return _synthetic(config, progress)
+    return _release(config, progress)
 
 
 def split(dataset: Dataset, config: DataConfig) -> Split:
@@ -52,7 +69,7 @@ def split(dataset: Dataset, config: DataConfig) -> Split:
     return SPLITS[config.split](dataset, config.split_seed)
 
 
-def _release(config: DataConfig) -> Dataset:
+def _release(config: DataConfig, tell: Tell) -> Dataset:
     release = releases.RELEASES[config.dataset]
     folder = Path(config.data_dir) / release.name
     if not all((folder / name).is_file() for name in release.members):
@@ -70,11 +87,13 @@ def _release(config: DataConfig) -> Dataset:
                 f"folder that holds {release.name}/."
             )
         folder = download.fetch(release, Path(config.data_dir))
-    altered = releases.altered_members(release, folder)
+    tell = tell if (folder / "ratings.csv").stat().st_size >= LARGE else silent
+    hashes = _hashes(folder, tell)
+    altered = releases.altered_members(release, folder, hashes)
     label = release.name
     if altered:
         label += f" (another copy: {', '.join(altered)} not as of {release.date})"
-    dataset = _cached(folder, config, name=release.name, label=label)
+    dataset = _cached(folder, config, tell, hashes, name=release.name, label=label)
     # After reading: a malformed file is better told by its line than by its hash.
     if altered and not config.allow_other_copy:
         raise DataError(
@@ -85,118 +104,148 @@ def _release(config: DataConfig) -> Dataset:
     return dataset
 
 
-def _synthetic(config: DataConfig) -> Dataset:
+def _synthetic(config: DataConfig, tell: Tell) -> Dataset:
     from ncf_jax.data import synthetic
 
-    world = synthetic.World(
+    world = world_of(config)
+    label = "synthetic world (not real data)"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(config.cache_dir or scratch) / world.folder_name()
+        if (world.ratings or world.users * world.ratings_per_user) < LARGE // LINE:
+            tell = silent
+        tell(f"{folder.name}: drawn and written unless it is there")
+        floor = synthetic.write(world, folder)
+        hashes = _hashes(folder, tell) if config.cache_dir else {}
+        return _cached(
+            folder,
+            config,
+            tell,
+            hashes,
+            name="synthetic",
+            label=label,
+            floor_rmse=floor,
+        )
+
+
+def world_of(config: DataConfig) -> "synthetic.World":
+    """The synthetic world that the `synthetic_*` options describe."""
+    from ncf_jax.data import synthetic
+
+    return synthetic.World(
         users=config.synthetic_users,
         items=config.synthetic_items,
         ratings_per_user=config.synthetic_ratings_per_user,
         seed=config.synthetic_seed,
+        ratings=config.synthetic_ratings,
+        tags=config.synthetic_tags,
     )
-    label = "synthetic world (not real data)"
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(config.cache_dir or scratch) / world.folder_name()
-        floor = synthetic.write(world, folder)
-        return _cached(folder, config, name="synthetic", label=label, floor_rmse=floor)
 
 
-def _cached(folder: Path, config: DataConfig, **extra) -> Dataset:
+def _hashes(folder: Path, tell: Tell) -> dict[str, str]:
+    hashes = {}
+    for name in FILES:
+        tell(f"{name}: checked by hash")
+        hashes[name] = releases.file_sha256(folder / name)
+    return hashes
+
+
+def _cached(
+    folder: Path, config: DataConfig, tell: Tell, hashes: dict[str, str], **extra
+) -> Dataset:
     if not config.cache_dir:
-        return _from_files(folder, config, **extra)
-    path = Path(config.cache_dir) / f"{extra['name']}-{_cache_key(folder, config)}.npz"
+        return from_files(folder, config, tell, **extra)
+    path = Path(config.cache_dir) / f"{extra['name']}-{_cache_key(hashes, config)}.npz"
     dataset = load_npz(path)
     if dataset is None:
-        dataset = _from_files(folder, config, **extra)
+        dataset = from_files(folder, config, tell, **extra)
+        tell(f"{path.name}: written")
         save_npz(path, dataset)
     return dataset
 
 
-def _cache_key(folder: Path, config: DataConfig) -> str:
+def _cache_key(hashes: dict[str, str], config: DataConfig) -> str:
     digest = hashlib.sha256()
-    for name in ("ratings.csv", "movies.csv", "tags.csv"):
-        path = folder / name
-        content = path.read_bytes() if path.is_file() else b""
-        digest.update(releases.content_sha256(content).encode())
+    for name in FILES:
+        digest.update(hashes[name].encode())
     options = (CACHE_VERSION, config.min_item_ratings, config.min_user_ratings)
     digest.update(repr(options).encode())
     return digest.hexdigest()[:16]
 
 
-def _from_files(
+def from_files(
     folder: Path,
     config: DataConfig,
+    tell: Tell,
     *,
     name: str,
     label: str,
     floor_rmse: float | None = None,
 ) -> Dataset:
+    """The data set in a folder of MovieLens CSV files; nothing is cached."""
     # pandas and scikit-learn take a second to import; a cached data set needs neither.
     import pandas as pd
 
-    from ncf_jax.data import features, reading
+    from ncf_jax.data import features, indexing, reading
 
-    tables = reading.read(folder)
-    ratings = tables.ratings
-    read_note = (
-        f"read {len(ratings):,} ratings of {ratings['movieId'].nunique():,} movies by "
-        f"{ratings['userId'].nunique():,} users"
+    tables = reading.read(folder, tell)
+    tell(f"{len(tables.tags):,} tags: made into features")
+    ids = pd.Index(tables.movies["movieId"])
+    beside = ThreadPoolExecutor(1)  # tags and ratings have nothing to do with another
+    tags = beside.submit(features.tag_matrix, tables.tags, ids.to_numpy())
+    beside.shutdown(wait=False)
+    tell(f"{len(tables.ratings):,} ratings: filtered and numbered")
+    columns = {name: tables.ratings[name].to_numpy() for name in tables.ratings}
+    kept = indexing.filtered(
+        columns["userId"],
+        columns["movieId"],
+        config.min_user_ratings,
+        config.min_item_ratings,
     )
-    per_item = ratings.groupby("movieId")["movieId"].transform("size")
-    ratings = ratings[per_item >= config.min_item_ratings]
-    per_user = ratings.groupby("userId")["userId"].transform("size")
-    ratings = ratings[per_user >= config.min_user_ratings]
-    if not len(ratings):
+    read_note = (
+        f"read {len(tables.ratings):,} ratings of {kept.read_items:,} movies by "
+        f"{kept.read_users:,} users"
+    )
+    if not len(kept.user):
         raise DataError(
             f"No rating in {folder} is left by --min_item_ratings="
             f"{config.min_item_ratings} and --min_user_ratings="
             f"{config.min_user_ratings}; lower them."
         )
-    user, user_ids = pd.factorize(ratings["userId"])
-    item, item_ids = pd.factorize(ratings["movieId"])
-    movies = tables.movies.set_index("movieId").loc[item_ids]
+    rows = ids.get_indexer(pd.Index(kept.item_ids))
+    movies = tables.movies.iloc[rows]
     genres, genre_names = features.genre_matrix(
         tables.movies["genres"].tolist(), movies["genres"].tolist()
     )
-    tags = features.tag_matrix(tables.tags, np.asarray(item_ids, np.int64))
+    with ThreadPoolExecutor(2) as pool:
+        rating, time = pool.map(kept.rows, (columns["rating"], columns["timestamp"]))
     arrays: dict[str, Any] = dict(
-        user=user.astype(np.int32),
-        item=item.astype(np.int32),
-        rating=ratings["rating"].to_numpy(np.float32),
-        time=ratings["timestamp"].to_numpy(np.int64),
-        user_ids=np.asarray(user_ids, np.int64),
-        item_ids=np.asarray(item_ids, np.int64),
+        user=kept.user,
+        item=kept.item,
+        rating=rating.astype(np.float32),
+        time=time,
+        user_ids=kept.user_ids,
+        item_ids=kept.item_ids,
     )
-    texts = [
+    tell("all of it: fingerprinted")
+    texts = (
         movies["title"].tolist(),
         movies["genres"].tolist(),
-        tables.tags[["movieId", "tag"]].astype(str).to_numpy().tolist(),
+        tables.tags,
         genre_names,
-    ]
+    )
     dataset = Dataset(
         name=name,
         label=label,
         **arrays,
-        features=ItemFeatures(genres=genres, tags=tags),
+        features=ItemFeatures(genres=genres, tags=tags.result()[rows]),
         titles=tuple(movies["title"]),
         genres=tuple(movies["genres"]),
         genre_names=genre_names,
-        fingerprint=_fingerprint(arrays, texts),
+        fingerprint=indexing.fingerprint(arrays, *texts),
         floor_rmse=floor_rmse,
         notes=(read_note, *tables.notes),
     )
     return check_dataset(dataset)
-
-
-def _fingerprint(arrays: dict[str, np.ndarray], texts: list) -> str:
-    # Of the ids, ratings, times, titles, genres and tag texts; not of the SVD, whose
-    # last bits differ between builds of the same libraries.
-    digest = hashlib.sha256()
-    for key in sorted(arrays):
-        digest.update(f"{key} {arrays[key].shape} ".encode())
-        digest.update(np.ascontiguousarray(arrays[key]).tobytes())
-    digest.update(json.dumps(texts, ensure_ascii=True).encode())
-    return digest.hexdigest()[:16]
 
 
 def save_npz(path: Path, dataset: Dataset) -> None:

@@ -1,23 +1,29 @@
 """MovieLens files -> tables. A bad file is named with its line and column.
 
-The fast path parses whole columns with pandas and checks them at once; only when a
-check fails does a second, slow pass read the file again to find the first bad line.
+A plain file is read by blocks (`columnar`). Any other, good or bad, takes the strict
+path here, which parses whole columns as text and checks them; only when a check fails
+does a second, slow pass read the file again to find the first bad line.
 
 Repairs, each counted in the notes: a byte-order mark is skipped, CRLF is read as LF,
 and a tag that is empty or only spaces is left out. Nothing else is repaired.
 """
 
+import contextlib
 import csv
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from ncf_jax.data import Tell, columnar, silent
 from ncf_jax.errors import DataError
 
 csv.field_size_limit(2**31 - 1)
+CHUNK = 2**20  # rows
+LARGE = 2**28  # bytes; a larger file is never in memory as a whole
 MAX_ID = 2**53  # ids travel through JSON and spreadsheets, which hold no larger ones
 Check = Callable[[str], bool]
 
@@ -68,11 +74,12 @@ MOVIES = {"movieId": ID, "title": TEXT, "genres": TEXT}
 TAGS = {"userId": ID, "movieId": ID, "tag": ANY_TEXT, "timestamp": TIME}
 
 
-def read(folder: Path) -> Tables:
+def read(folder: Path, tell: Tell = silent) -> Tables:
     """Reads ratings.csv, movies.csv and, when it is there, tags.csv.
 
     Args:
       folder: of one release in the MovieLens CSV format (UTF-8, one header row).
+      tell: is told how many rows of a large file were read, now and then.
 
     Returns:
       The tables, rows in the order of the files.
@@ -80,49 +87,53 @@ def read(folder: Path) -> Tables:
     Raises:
       DataError: a file is missing or a row is malformed; names file, line, column.
     """
-    movies = _read_table(folder / "movies.csv", MOVIES)
+    movies = _read_table(folder / "movies.csv", MOVIES, tell)
     _refuse_repeated(folder / "movies.csv", movies, ["movieId"])
-    ratings = _read_table(folder / "ratings.csv", RATINGS)
-    _refuse_repeated(folder / "ratings.csv", ratings, ["userId", "movieId"])
+    beside = ThreadPoolExecutor(1)  # the tags, while ratings are read
+    reading_tags = beside.submit(_read_tags, folder / "tags.csv", movies, tell)
+    beside.shutdown(wait=False)
+    ratings = _read_table(folder / "ratings.csv", RATINGS, tell)
+    if columnar.repeated(ratings["userId"].to_numpy(), ratings["movieId"].to_numpy()):
+        _refuse_repeated(folder / "ratings.csv", ratings, ["userId", "movieId"])
     _refuse_unknown_movies(folder / "ratings.csv", ratings, movies)
-    notes: list[str] = []
-    if (folder / "tags.csv").exists():
-        tags = _read_table(folder / "tags.csv", TAGS)
-        _refuse_unknown_movies(folder / "tags.csv", tags, movies)
-        empty = tags["tag"].str.strip() == ""
-        if empty.any():
-            notes.append(f"tags.csv: left out {empty.sum():,} empty tags")
-        tags = tags[~empty]
-    else:
-        tags = pd.DataFrame({name: [] for name in TAGS}).astype({"movieId": "int64"})
-        notes.append("tags.csv: not there, so tag features are zeros")
-    return Tables(ratings, movies, tags, tuple(notes))
+    tags, notes = reading_tags.result()
+    return Tables(ratings, movies, tags, notes)
 
 
-def _read_table(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
+def _read_tags(
+    path: Path, movies: pd.DataFrame, tell: Tell
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The tags that are not empty, and what is to be said of the others."""
+    if not path.exists():
+        none = pd.DataFrame({name: [] for name in TAGS}).astype({"movieId": "int64"})
+        return none, ("tags.csv: not there, so tag features are zeros",)
+    tags = _read_table(path, TAGS, tell)
+    _refuse_unknown_movies(path, tags, movies)
+    blank = [text for text in tags["tag"].unique() if not text.strip()]
+    empty = tags["tag"].isin(blank)
+    notes = (f"tags.csv: left out {empty.sum():,} empty tags",) if blank else ()
+    return tags[~empty], notes
+
+
+def _read_table(path: Path, columns: dict[str, Column], tell: Tell) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(
             f"{path} is missing. Expected a MovieLens CSV file with the columns "
             f"{', '.join(columns)}."
         )
+    plain = columnar.read(path, columns, tell)
+    return _read_strictly(path, columns) if plain is None else plain
+
+
+def _read_strictly(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
     _check_header(path, columns)
-    fine = _widths_fine(path)
-    if fine:
-        try:
-            table = pd.read_csv(
-                path,
-                usecols=list(columns),
-                dtype=str,
-                encoding="utf-8-sig",
-                keep_default_na=False,
-            )
-            fine = _columns_fine(table, columns)
-            if fine:
-                table = table.astype({n: c.dtype for n, c in columns.items()})
-        except (ValueError, OverflowError):  # pandas' parser errors are ValueErrors
-            fine = False
-    if not fine:
-        _raise_first_bad_line(path, columns)
+    table = None
+    if _widths_fine(path):
+        # pandas' parser errors are ValueErrors.
+        with contextlib.suppress(ValueError, OverflowError):
+            table = _read_as_text(path, columns)
+    if table is None:
+        raise _first_bad_line(path, columns)
     if not len(table) and columns is not TAGS:
         raise DataError(f"{path} has a header but no rows.")
     table = table[list(columns)]
@@ -130,6 +141,24 @@ def _read_table(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
         if column.dtype == "str":
             table[name] = table[name].str.replace("\r\n", "\n")
     return table
+
+
+def _read_as_text(path: Path, columns: dict[str, Column]) -> pd.DataFrame | None:
+    """The table, or None when a cell is bad; so many rows are text at once."""
+    parts = []
+    with pd.read_csv(
+        path,
+        usecols=list(columns),
+        dtype=str,
+        encoding="utf-8-sig",
+        keep_default_na=False,
+        chunksize=CHUNK,
+    ) as chunks:
+        for chunk in chunks:
+            if not _columns_fine(chunk, columns):
+                return None
+            parts.append(chunk.astype({n: c.dtype for n, c in columns.items()}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _columns_fine(table: pd.DataFrame, columns: dict[str, Column]) -> bool:
@@ -141,17 +170,22 @@ def _columns_fine(table: pd.DataFrame, columns: dict[str, Column]) -> bool:
 
 def _widths_fine(path: Path) -> bool:
     """Whether each row has the header's width and no NUL, which pandas passes over."""
-    content = path.read_bytes()
-    if b"\0" in content:
-        return False
-    header = content.splitlines()[0].count(b",")
-    lines = content.rstrip(b"\r\n").count(b"\n") + 1
-    if b'"' not in content and content.count(b",") == lines * header:
-        # Every line could still be compensated by another, so it is one pass more:
-        # a line with a comma too many leaves some line with one too few.
-        return all(x.count(b",") == header for x in content.splitlines() if x)
+    if path.stat().st_size <= LARGE:
+        content = path.read_bytes()
+        if b"\0" in content:
+            return False
+        header = content.splitlines()[0].count(b",")
+        lines = content.rstrip(b"\r\n").count(b"\n") + 1
+        if b'"' not in content and content.count(b",") == lines * header:
+            # Every line could still be compensated by another, so it is one pass more:
+            # a line with a comma too many leaves some line with one too few.
+            return all(x.count(b",") == header for x in content.splitlines() if x)
     try:
-        widths = {len(row) for _, row in _rows(path)}
+        widths = set()
+        for _, row in _rows(path):  # row by row, so that memory is bounded
+            if any("\0" in cell for cell in row):
+                return False
+            widths.add(len(row))
     except (csv.Error, UnicodeDecodeError):
         return False
     return len(widths) == 1
@@ -193,29 +227,29 @@ def _check_header(path: Path, columns: dict[str, Column]) -> None:
         )
 
 
-def _raise_first_bad_line(path: Path, columns: dict[str, Column]) -> None:
+def _first_bad_line(path: Path, columns: dict[str, Column]) -> DataError:
     try:
         rows = _rows(path)
         _, header = next(rows)
         for line, row in rows:
             if len(row) != len(header):
-                raise DataError(
+                return DataError(
                     f"{path}, line {line}: expected {len(header)} columns "
                     f"({','.join(columns)}); found {len(row)}."
                 )
             for name, column in columns.items():
                 text = row[header.index(name)]
                 if "\0" in text or not column.check(text):
-                    raise DataError(
+                    return DataError(
                         f"{path}, line {line}, column {name}: expected "
                         f"{column.form}; found {text[:80]!r}."
                     )
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from None
+        return _not_utf8(path, error)
     except csv.Error as error:
         where, why = error.args
-        raise DataError(f"{path}, line {where}: not CSV ({why}).") from None
-    raise DataError(f"{path} cannot be read as a MovieLens CSV file.")
+        return DataError(f"{path}, line {where}: not CSV ({why}).")
+    return DataError(f"{path} cannot be read as a MovieLens CSV file.")
 
 
 def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
@@ -245,7 +279,8 @@ def _refuse_repeated(path: Path, table: pd.DataFrame, keys: list[str]) -> None:
 def _refuse_unknown_movies(
     path: Path, table: pd.DataFrame, movies: pd.DataFrame
 ) -> None:
-    unknown = ~table["movieId"].isin(movies["movieId"]).to_numpy()
+    ids = movies["movieId"].to_numpy()
+    unknown = ~columnar.known(table["movieId"].to_numpy(), ids)
     if unknown.any():
         row = int(unknown.argmax())
         raise DataError(

@@ -6,8 +6,12 @@ LF is recognised as the same rows.
 """
 
 import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+
+BLOCK = 2**20  # bytes of a file in memory at once
 
 
 class Release(NamedTuple):
@@ -54,14 +58,45 @@ RELEASES = {
 
 def content_sha256(content: bytes) -> str:
     """The sha256 of a text file's content as if its line ends were CRLF."""
-    unified = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return hashlib.sha256(unified).hexdigest()
+    return hashlib.sha256(_with_crlf(content)).hexdigest()
 
 
-def altered_members(release: Release, folder: Path) -> list[str]:
-    """Names of the members in `folder` whose content is not the published one."""
-    return [
-        name
-        for name, wanted in release.members.items()
-        if content_sha256((folder / name).read_bytes()) != wanted
-    ]
+def file_sha256(path: Path) -> str:
+    """`content_sha256` of a file, read by blocks; of one that is not there, of b""."""
+    digest = hashlib.sha256()
+    if path.is_file():
+        with path.open("rb") as file, ThreadPoolExecutor(1) as beside:
+            rest, before = b"", beside.submit(digest.update, b"")
+            while block := file.read(BLOCK):
+                block = rest + block
+                # A CR at the end may be one half of a line end.
+                rest = b"\r" if block.endswith(b"\r") else b""
+                unified = _with_crlf(block.removesuffix(rest))
+                before.result()  # of the last block; so two are in memory, at most
+                before = beside.submit(digest.update, unified)
+            before.result()
+            digest.update(rest)
+    return digest.hexdigest()
+
+
+def _with_crlf(content: bytes) -> bytes:
+    if b"\r" in content:
+        if content.count(b"\n") == content.count(b"\r\n"):
+            return content  # as published
+        content = content.replace(b"\r\n", b"\n")
+    return content.replace(b"\n", b"\r\n")
+
+
+def altered_members(
+    release: Release, folder: Path, hashes: Mapping[str, str] | None = None
+) -> list[str]:
+    """Names of the members in `folder` whose content is not the published one.
+
+    Args:
+      release: the published one.
+      folder: of a copy.
+      hashes: `file_sha256` by name, where they are known already.
+    """
+    if hashes is None:
+        hashes = {name: file_sha256(folder / name) for name in release.members}
+    return [name for name, want in release.members.items() if hashes[name] != want]

@@ -26,6 +26,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtr
 
+from ncf_jax.data import bigworld
+from ncf_jax.data.bigworld import TAGGED_FROM, Tags
+from ncf_jax.data.worldfiles import write_tables
 from ncf_jax.errors import ConfigError, DataError
 
 GENRES = [
@@ -57,24 +60,45 @@ WORDS = (
 )
 STARS = np.arange(1, 11) / 2
 MEAN, NOISE, MIN_RATINGS = 3.4, 0.8, 20
+BLOCK = 2**18  # ratings whose moments are computed at once
+DENSE_CELLS = 2**27  # larger worlds are drawn without a users x items matrix
 FILES = ("ratings.csv", "movies.csv", "tags.csv")
 VERSION = 1  # raise it when the same world would be drawn otherwise
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The size and seed of a world; the same values give the same files."""
+    """The size and seed of a world; the same values give the same files.
+
+    Attributes:
+      users, items: U and I.
+      ratings_per_user: mean ratings of a user; none has fewer than 20.
+      seed: of every draw.
+      ratings: N exactly; 0: about `users * ratings_per_user`.
+      tags: exactly as many, several to a movie and of free text; 0: a word each by
+        few users.
+    """
 
     users: int = 300
     items: int = 400
     ratings_per_user: int = 60
     seed: int = 0
+    ratings: int = 0
+    tags: int = 0
+
+    def about(self) -> dict[str, int]:
+        """The values by name; exact counts only where asked for."""
+        values = dataclasses.asdict(self)
+        return {k: v for k, v in values.items() if v or k not in ("ratings", "tags")}
 
     def folder_name(self) -> str:
         """Names the world as synthetic wherever its folder is seen."""
+        each = f"{self.ratings_per_user}each"
+        exact = f"{self.ratings}ratings" if self.ratings else each
+        tags = f"-{self.tags}tags" if self.tags else ""
         return (
-            f"synthetic-{self.users}users-{self.items}items-"
-            f"{self.ratings_per_user}each-seed{self.seed}"
+            f"synthetic-{self.users}users-{self.items}items-{exact}{tags}"
+            f"-seed{self.seed}"
         )
 
 
@@ -91,7 +115,7 @@ class Sample:
       floor_rmse: root of the mean variance of a rating given user and item.
       genres: I strings, `|` between genres.
       titles: I titles.
-      tags: (user, item, words, time) of each tag.
+      tags: of whom, of what, in which words and when.
     """
 
     user: np.ndarray
@@ -102,27 +126,26 @@ class Sample:
     floor_rmse: float
     genres: list[str]
     titles: list[str]
-    tags: list[tuple[int, int, str, int]]
+    tags: Tags
 
 
 def sample(world: World) -> Sample:
     """Draws a world.
 
     Raises:
-      ConfigError: users would have to rate more than half of the items.
+      ConfigError: the sizes contradict each other.
 
     Example:
       >>> drawn = sample(World(users=50, items=100, ratings_per_user=25))
       >>> bool(np.sqrt(np.mean((drawn.rating - drawn.best) ** 2)) < 0.9)
       True
     """
-    if world.ratings_per_user > world.items // 2:
-        raise ConfigError(
-            f"--synthetic_ratings_per_user={world.ratings_per_user} wants at most half "
-            f"of --synthetic_items={world.items}."
-        )
+    _check_sizes(world)
     rng = np.random.default_rng(world.seed)
-    user, item = _pairs(rng, world)
+    # The first sampler looks at every pair of user and item, so that it cannot serve
+    # a large world; it stays for small ones, whose published figures hang on its draws.
+    exact = world.ratings or world.tags or world.users * world.items > DENSE_CELLS
+    user, item = _exact_pairs(rng, world) if exact else _pairs(rng, world)
     hot = _genres(rng, world.items)
     width = len(WORDS)
     genre_vectors = rng.normal(0, 0.45, (len(GENRES), width))
@@ -130,25 +153,37 @@ def sample(world: World) -> Sample:
     p = rng.normal(0, 0.6, (world.users, width))
     a = rng.normal(0, 0.4, world.users)
     b = rng.normal(0, 0.4, world.items)
-    score = MEAN + a[user] + b[item] + np.einsum("nd,nd->n", p[user], q[item])
-    best, variance = moments(score)
-    noisy = score + rng.normal(0, NOISE, len(user))
-    rating = np.clip(np.round(2 * noisy) / 2, STARS[0], STARS[-1])
-    first_genre = [GENRES[row] for row in hot.argmax(axis=1)]
+    rating, best, variance = (np.empty(len(user)) for _ in range(3))
+    for start in range(0, len(user), BLOCK):  # moments needs ten values a rating
+        rows = slice(start, start + BLOCK)
+        u, i = user[rows], item[rows]
+        score = MEAN + a[u] + b[i] + np.einsum("nd,nd->n", p[u], q[i])
+        best[rows], variance[rows] = moments(score)
+        noisy = score + rng.normal(0, NOISE, len(score))
+        rating[rows] = np.clip(np.round(2 * noisy) / 2, STARS[0], STARS[-1])
+    genre = [GENRES[row] for row in hot.argmax(axis=1)]  # of each item, its first
     years = rng.integers(1950, 2019, world.items)
+    time = _times(rng, user, world.users)
+    direction = np.abs(q).argmax(axis=1)
+    word = 2 * direction + (q[np.arange(world.items), direction] > 0)
+    texts = np.array(WORDS, object).ravel()  # `word` [I]: which of them is the item's
+    if world.tags:
+        tags = bigworld.tags(rng, user, item, word, texts, world.tags)
+    else:
+        tags = _tags(rng, user, item, texts[word])
     return Sample(
         user=user,
         item=item,
         rating=rating,
-        time=_times(rng, user, world.users),
+        time=time,
         best=best,
         floor_rmse=float(np.sqrt(variance.mean())),
         genres=["|".join(np.array(GENRES)[row > 0]) for row in hot],
         titles=[
-            f"Synthetic {genre}, No. {number + 1} ({year})"
-            for number, (genre, year) in enumerate(zip(first_genre, years, strict=True))
+            f"Synthetic {genre[i]}, No. {i + 1} ({years[i]})"
+            for i in range(world.items)
         ],
-        tags=_tags(rng, user, item, q),
+        tags=tags,
     )
 
 
@@ -162,6 +197,36 @@ def moments(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, chance @ STARS**2 - mean**2
 
 
+def _check_sizes(world: World) -> None:
+    each, half = world.ratings_per_user, world.items // 2
+    if world.ratings and each != World.ratings_per_user:
+        raise ConfigError(
+            f"--synthetic_ratings_per_user={each} has no effect with "
+            f"--synthetic_ratings={world.ratings}; leave one of them out."
+        )
+    if not world.ratings and each > half:
+        raise ConfigError(
+            f"--synthetic_ratings_per_user={each} wants at most half of "
+            f"--synthetic_items={world.items}."
+        )
+    least, most = world.users * MIN_RATINGS, world.users * half
+    if world.ratings and not least <= world.ratings <= most:
+        raise ConfigError(
+            f"--synthetic_ratings={world.ratings} wants {least} to {most}: for each of "
+            f"--synthetic_users={world.users} at least {MIN_RATINGS} and at most half "
+            f"of --synthetic_items={world.items}."
+        )
+
+
+def _exact_pairs(
+    rng: np.random.Generator, world: World
+) -> tuple[np.ndarray, np.ndarray]:
+    total = world.ratings or world.users * world.ratings_per_user
+    most = world.items * 4 // 5
+    counts = bigworld.activity(rng, world.users, total, MIN_RATINGS, most)
+    return bigworld.pairs(rng, counts, bigworld.popularity(rng, world.items))
+
+
 def _pairs(rng: np.random.Generator, world: World) -> tuple[np.ndarray, np.ndarray]:
     popularity = rng.normal(0, 1.2, world.items)
     extra = world.ratings_per_user - MIN_RATINGS
@@ -170,13 +235,7 @@ def _pairs(rng: np.random.Generator, world: World) -> tuple[np.ndarray, np.ndarr
     user = np.repeat(np.arange(world.users), counts)
     chosen = []
     for some in np.array_split(counts, max(1, world.users * world.items // 2**22)):
-        # The n largest of weight + Gumbel noise: n draws without replacement.
-        keys = popularity + rng.gumbel(size=(len(some), world.items))
-        order = np.argsort(-keys, axis=1)
-        taken = np.arange(world.items) < some[:, None]
-        mask = np.zeros_like(taken)
-        np.put_along_axis(mask, order, taken, axis=1)
-        chosen.append(np.nonzero(mask)[1])
+        chosen.append(bigworld.gumbel_choice(rng, popularity, some)[1])
     return user, np.concatenate(chosen)
 
 
@@ -196,20 +255,11 @@ def _times(rng: np.random.Generator, user: np.ndarray, users: int) -> np.ndarray
 
 
 def _tags(
-    rng: np.random.Generator, user: np.ndarray, item: np.ndarray, q: np.ndarray
-) -> list[tuple[int, int, str, int]]:
+    rng: np.random.Generator, user: np.ndarray, item: np.ndarray, word: np.ndarray
+) -> Tags:
     taggers = rng.random(user.max() + 1) < 0.1
     picked = np.flatnonzero(taggers[user] & (rng.random(len(user)) < 0.3))
-    direction = np.abs(q).argmax(axis=1)
-    return [
-        (
-            int(user[n]),
-            int(item[n]),
-            WORDS[direction[item[n]]][int(q[item[n], direction[item[n]]] > 0)],
-            1_540_000_000 + int(n),
-        )
-        for n in picked
-    ]
+    return Tags(user[picked], item[picked], word[item[picked]], TAGGED_FROM + picked)
 
 
 def write(world: World, folder: Path) -> float:
@@ -223,7 +273,7 @@ def write(world: World, folder: Path) -> float:
       DataError: the folder cannot be written.
     """
     note = folder / "world.json"
-    about = {"version": VERSION, **dataclasses.asdict(world)}
+    about = {"version": VERSION, **world.about()}
     try:
         known = json.loads(note.read_text())
         whole = all((folder / name).is_file() for name in FILES)
@@ -236,7 +286,7 @@ def write(world: World, folder: Path) -> float:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".synth-") as name:
             scratch = Path(name)
-            _write_tables(drawn, scratch)
+            write_tables(drawn, scratch)
             known = {"world": about, "floor_rmse": drawn.floor_rmse}
             (scratch / "world.json").write_text(json.dumps(known, indent=2) + "\n")
             folder.mkdir(exist_ok=True)
@@ -248,30 +298,3 @@ def write(world: World, folder: Path) -> float:
             f"Point --cache_dir at a folder that can be written."
         ) from error
     return drawn.floor_rmse
-
-
-def _write_tables(drawn: Sample, folder: Path) -> None:
-    import pandas as pd
-
-    pd.DataFrame(
-        {
-            "userId": drawn.user + 1,
-            "movieId": drawn.item + 1,
-            "rating": drawn.rating,
-            "timestamp": drawn.time,
-        }
-    ).to_csv(folder / "ratings.csv", index=False)
-    pd.DataFrame(
-        {
-            "movieId": np.arange(len(drawn.titles)) + 1,
-            "title": drawn.titles,
-            "genres": drawn.genres,
-        }
-    ).to_csv(folder / "movies.csv", index=False)
-    tags = pd.DataFrame(drawn.tags, columns=["userId", "movieId", "tag", "timestamp"])
-    tags[["userId", "movieId"]] += 1
-    tags.to_csv(folder / "tags.csv", index=False)
-    (folder / "README.txt").write_text(
-        "A synthetic world in the MovieLens file format, made by ncf_jax.\n"
-        "Nobody rated anything: no figure computed from these files is a result.\n"
-    )

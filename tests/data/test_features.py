@@ -16,12 +16,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from ncf_jax import prepare
 from ncf_jax.config import DataConfig
-from ncf_jax.data import reading
+from ncf_jax.data import features, reading
 from ncf_jax.data.features import (
     TAG_COMPONENTS,
     TAG_VOCABULARY,
@@ -167,6 +167,40 @@ def test_tags_are_what_the_reference_makes_of_them(seed):
     # The control: other tags give another matrix by far more than the tolerance.
     other = tag_matrix(many_tags(seed=seed + 10), item_ids)
     assert np.abs(other - ours).max() > 0.01
+
+
+def counted_by_scikit_learn(tags):
+    joined = tags.groupby("movieId")["tag"].agg(" ".join)
+    vectorizer = TfidfVectorizer(max_features=TAG_VOCABULARY)
+    return vectorizer.fit_transform(joined).toarray(), joined.index
+
+
+@given(rows=tag_lists)
+@settings(max_examples=60, deadline=None)
+def test_counts_are_those_of_joined_tags(rows):
+    tags = tag_table(*rows)
+    assume(any(re.search(r"\w\w", tag) for _, tag in rows))
+    wanted, movies = counted_by_scikit_learn(tags)
+    counts, found = features._word_counts(tags)
+    assert found.tolist() == movies.tolist()
+    weights = TfidfTransformer().fit_transform(counts).toarray()
+    np.testing.assert_allclose(weights, wanted, rtol=1e-14)  # summed in another order
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_vocabulary_is_cut_where_joined_tags_cut_it(seed):
+    # Far more than a hundred words, many equally frequent.
+    rng = np.random.default_rng(seed)
+    rows = [
+        (int(movie), f"word{a} and word{b}")
+        for movie, a, b in rng.integers(1, 400, (900, 3))
+    ]
+    tags = tag_table(*rows)
+    wanted, _ = counted_by_scikit_learn(tags)
+    counts, _ = features._word_counts(tags)
+    assert counts.shape == wanted.shape == (wanted.shape[0], TAG_VOCABULARY)
+    weights = TfidfTransformer().fit_transform(counts).toarray()
+    np.testing.assert_allclose(weights, wanted, rtol=1e-14)  # summed in another order
 
 
 @given(rows=tag_lists)

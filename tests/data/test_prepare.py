@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from ncf_jax import prepare
 from ncf_jax.config import DataConfig
 from ncf_jax.data import download, reading
+from ncf_jax.data import prepare as preparation
 from ncf_jax.data.prepare import load_npz, save_npz
 from ncf_jax.data.releases import RELEASES
 from ncf_jax.errors import DataError
@@ -378,7 +379,7 @@ def test_the_fingerprint_is_blind_to(tmp_path, change):
 def no_reading(monkeypatch):
     """Reading the files again is a failure from the call of this on."""
 
-    def fail(folder):
+    def fail(folder, tell):
         raise AssertionError("the files were read although the cache has them")
 
     return lambda: monkeypatch.setattr(reading, "read", fail)
@@ -705,3 +706,48 @@ def test_the_release_folder_itself_is_told_to_be_one_too_deep(tmp_path, fetches)
     message = refused(config_of(folder))
     assert f"--data_dir={folder} holds ratings.csv itself" in message
     assert not fetches
+
+
+# --- progress -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dataset", [NAME, "synthetic"])
+def test_a_large_preparation_is_told_and_a_small_one_is_not(
+    tmp_path, monkeypatch, dataset, capsys
+):
+    write(tmp_path)
+    cache = str(tmp_path / "cache")
+    config = (
+        config_of(tmp_path, cache_dir=cache)
+        if dataset == NAME
+        else DataConfig(cache_dir=cache)
+    )
+    told = []
+    small = prepare(config, told.append)
+    assert told == []
+    shutil.rmtree(cache)
+    monkeypatch.setattr(preparation, "LARGE", 0)
+    assert_identical(prepare(config, told.append), small)
+    for stage in ("hash", "filtered", "features", "fingerprinted", "written"):
+        assert any(stage in line for line in told), stage
+    assert all(line.isprintable() for line in told)
+    fresh, told = told, []
+    prepare(config, told.append)
+    assert len(told) < len(fresh), "from the cache there is less to do"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_exact_synthetic_world_is_prepared_whole(tmp_path):
+    config = DataConfig(
+        synthetic_users=50,
+        synthetic_items=80,
+        synthetic_ratings=1_234,
+        synthetic_tags=99,
+        min_item_ratings=1,
+        cache_dir=str(tmp_path),
+    )
+    dataset = prepare(config)
+    assert len(dataset.user) == 1_234
+    assert dataset.num_users == 50
+    assert dataset.features.tags.any()
+    assert_identical(prepare(dataclasses.replace(config, cache_dir="")), dataset)

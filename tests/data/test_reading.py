@@ -793,3 +793,29 @@ def test_any_titles_and_tags_survive_being_written_and_read(
     assert tables.movies["title"].tolist() == titles
     assert tables.movies["genres"].tolist() == titles
     assert tables.tags["tag"].tolist() == titles
+
+
+# --- large files ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("line", [None, 2, 3])
+def test_a_large_odd_file_is_read_by_chunks_to_the_same_end(
+    tmp_path, monkeypatch, name, line
+):
+    key = name.removesuffix(".csv")
+    column = GOOD[name].split(",", 1)[0]
+    text = GOOD[name] if line is None else edit(name, line, column, "x")
+    folder = write(tmp_path, **{key: text.replace("\n", "\n\n")})  # odd: blank lines
+
+    def outcome():
+        try:
+            return [table.to_dict("list") for table in reading.read(folder)[:3]]
+        except DataError as error:
+            return str(error)
+
+    whole = outcome()
+    assert isinstance(whole, list) == (line is None)
+    monkeypatch.setattr(reading, "LARGE", 0)
+    monkeypatch.setattr(reading, "CHUNK", 1)
+    assert outcome() == whole

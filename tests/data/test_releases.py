@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ncf_jax.config import DataConfig
+from ncf_jax.data import releases
 from ncf_jax.data.releases import RELEASES, Release, altered_members, content_sha256
 
 # Lines without line ends of their own.
@@ -126,3 +127,30 @@ def test_other_line_ends_and_other_files_are_no_alteration(small, tmp_path):
     (tmp_path / "ratings.csv").write_bytes(b"r\n1\n")
     (tmp_path / "README.txt").write_text("not a member")
     assert altered_members(small, tmp_path) == []
+
+
+@given(
+    content=st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a,b"])).map(b"".join),
+    block=st.integers(1, 5),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_file_read_by_blocks_has_the_hash_of_its_whole(
+    tmp_path_factory, content, block
+):
+    path = tmp_path_factory.getbasetemp() / "by_blocks.csv"
+    path.write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(releases, "BLOCK", block)
+        assert releases.file_sha256(path) == content_sha256(content)
+    # The definition, as it was first published.
+    unified = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    assert content_sha256(content) == hashlib.sha256(unified).hexdigest()
+
+
+def test_a_file_that_is_not_there_has_the_hash_of_nothing(tmp_path):
+    assert releases.file_sha256(tmp_path / "none") == content_sha256(b"")
+
+
+def test_hashes_that_are_known_are_not_computed_again(small, tmp_path):
+    hashes = dict(small.members) | {"movies.csv": "other"}
+    assert altered_members(small, tmp_path / "nowhere", hashes) == ["movies.csv"]

@@ -8,6 +8,7 @@ contradict each other and folders that cannot be written are one sentence.
 """
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -72,6 +73,7 @@ def test_drawing_disturbs_no_global_random_state():
 
 def test_every_size_and_seed_has_a_folder_of_its_own():
     changes = [{}, {"seed": 2}, {"users": 61}, {"items": 81}, {"ratings_per_user": 31}]
+    changes += [{"ratings": 1_500}, {"ratings": 1_501}, {"tags": 9}, {"tags": 8}]
     names = {dataclasses.replace(SMALL, **change).folder_name() for change in changes}
     assert len(names) == len(changes)
     assert all("synthetic" in name for name in names)
@@ -287,10 +289,10 @@ def test_most_ratings_of_a_user_come_in_one_session(drawn):
 
 def test_few_users_write_tags_and_only_on_what_they_rated(drawn):
     rated = set(zip(drawn.user.tolist(), drawn.item.tolist(), strict=True))
-    assert all((user, item) in rated for user, item, _, _ in drawn.tags)
-    taggers = {user for user, *_ in drawn.tags}
+    assert all(pair in rated for pair in zip(*map(list, drawn.tags[:2]), strict=True))
+    taggers = set(drawn.tags.user.tolist())
     assert 0.05 < len(taggers) / 1500 < 0.15
-    words = {word for _, _, word, _ in drawn.tags}
+    words = set(drawn.tags.text)
     assert words <= {word for pair in synthetic.WORDS for word in pair}
     assert len(words) > 4
 
@@ -298,7 +300,7 @@ def test_few_users_write_tags_and_only_on_what_they_rated(drawn):
 def test_an_item_is_always_tagged_with_the_same_word(drawn):
     # The word names the direction of the item's vector, not the user's mood.
     words = {}
-    for _, item, word, _ in drawn.tags:
+    for item, word in zip(drawn.tags.item, drawn.tags.text, strict=True):
         assert words.setdefault(item, word) == word
     assert len(set(words.values())) > 4
 
@@ -343,6 +345,104 @@ def test_a_world_drawn_in_several_pieces_keeps_its_promises():
     assert np.corrcoef(halves)[0, 1] > 0.5, "the pieces have other popular items"
 
 
+# --- exact counts and large worlds ----------------------------------------------------
+
+EXACT = World(users=60, items=90, ratings=1_777, tags=333, seed=1)
+
+
+@given(
+    share=st.floats(0, 1),
+    tags=st.integers(0, 50),
+    items=st.integers(120, 150),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=30, deadline=None)
+def test_exactly_as_many_ratings_and_tags_as_asked_for(share, tags, items, seed):
+    ratings = 20 * MIN_RATINGS + int(share * 20 * (items // 2 - MIN_RATINGS))
+    one = sample(World(users=20, items=items, ratings=ratings, tags=tags, seed=seed))
+    assert len(one.user) == len(one.rating) == len(one.best) == ratings
+    assert np.bincount(one.user, minlength=20).min() >= MIN_RATINGS
+    pairs = one.user.astype(np.int64) * items + one.item
+    assert len(np.unique(pairs)) == ratings
+    if tags:
+        assert len(one.tags.user) == tags
+
+
+def test_an_exact_world_is_the_same_again_and_sealed(tmp_path):
+    floors = [synthetic.write(EXACT, tmp_path / name) for name in ("a", "b")]
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    assert floors[0] == floors[1]
+    (tmp_path / "a" / "tags.csv").write_text("left as it is")
+    synthetic.write(EXACT, tmp_path / "a")
+    assert (tmp_path / "a" / "tags.csv").read_text() == "left as it is"
+    synthetic.write(dataclasses.replace(EXACT, tags=334), tmp_path / "a")
+    assert files_of(tmp_path / "a")["tags.csv"].count(b"\n") == 335
+
+
+def test_the_best_predictor_reaches_the_floor_of_an_exact_world():
+    one = sample(World(users=1_000, items=800, ratings=60_000, tags=1))
+    squared = squared_errors(one, one.best)
+    error = squared.std() / np.sqrt(len(squared))
+    assert abs(squared.mean() - one.floor_rmse**2) < 4 * error
+
+
+def test_moments_by_blocks_change_nothing(monkeypatch):
+    whole = sample(SMALL)
+    monkeypatch.setattr(synthetic, "BLOCK", 100)
+    blocks = sample(SMALL)
+    np.testing.assert_array_equal(blocks.rating, whole.rating)
+    np.testing.assert_allclose(blocks.best, whole.best, rtol=1e-12)
+    assert blocks.floor_rmse == pytest.approx(whole.floor_rmse, rel=1e-12)
+
+
+def test_a_large_world_is_drawn_without_a_dense_matrix(monkeypatch):
+    def dense(rng, world):
+        raise AssertionError("drawn from a users x items matrix")
+
+    monkeypatch.setattr(synthetic, "_pairs", dense)
+    monkeypatch.setattr(synthetic, "DENSE_CELLS", SMALL.users * SMALL.items - 1)
+    one = sample(SMALL)
+    assert len(one.user) == SMALL.users * SMALL.ratings_per_user
+    monkeypatch.setattr(synthetic, "DENSE_CELLS", SMALL.users * SMALL.items)
+    with pytest.raises(AssertionError, match="users x items matrix"):
+        sample(SMALL)  # the control
+
+
+# The default world's content is published: README, quickstart.flags and their figures.
+DEFAULT_SHA256 = {
+    "ratings.csv": "b540386356b2",
+    "movies.csv": "a004d21aeecd",
+    "tags.csv": "b2e0f943ed8f",
+}
+
+
+def test_the_default_world_is_the_published_one(tmp_path):
+    synthetic.write(World(), tmp_path / "w")
+    for name, wanted in DEFAULT_SHA256.items():
+        content = (tmp_path / "w" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest()[:12] == wanted, name
+
+
+@pytest.mark.parametrize(
+    ("world", "words"),
+    [
+        (World(users=20, items=90, ratings=399), ["--synthetic_ratings=399", "400"]),
+        (World(users=20, items=90, ratings=901), ["--synthetic_ratings=901", "900"]),
+        (
+            World(users=20, items=90, ratings=500, ratings_per_user=30),
+            ["--synthetic_ratings_per_user=30", "--synthetic_ratings=500", "leave"],
+        ),
+    ],
+)
+def test_exact_counts_that_contradict_are_one_sentence(tmp_path, world, words):
+    with pytest.raises(ConfigError) as caught:
+        synthetic.write(world, tmp_path / "w")
+    message = str(caught.value)
+    assert all(word in message for word in words)
+    assert message.isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- read back, and by what name ------------------------------------------------------
 
 
@@ -356,7 +456,10 @@ def test_the_reader_reads_exactly_what_was_drawn(tmp_path):
     np.testing.assert_array_equal(ratings["timestamp"], one.time)
     assert movies["title"].tolist() == one.titles
     assert movies["genres"].tolist() == one.genres
-    written = [(user + 1, item + 1, word, time) for user, item, word, time in one.tags]
+    written = [
+        (user + 1, item + 1, word, time)
+        for user, item, word, time in zip(*one.tags, strict=True)
+    ]
     assert list(tags.itertuples(index=False, name=None)) == written
     assert notes == ()
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import flags
+from experiments import console, flags
 from ncf_jax import Config, prepare, split
 from ncf_jax.config import DataConfig
+from ncf_jax.data import prepare as preparation
 
 ROOT = Path(__file__).parents[2]
 WORLD = dict(synthetic_users=40, synthetic_items=60, synthetic_ratings_per_user=25)
@@ -172,6 +173,27 @@ class TestExport:
         assert "could not be written" in sentence
         assert "--export_dir" in sentence
         assert (tmp_path / "file").read_text() == "mine"
+
+
+class TestProgress:
+    def test_a_long_preparation_says_what_it_does(self, prepared, monkeypatch):
+        quiet = prepared("--cache_dir=").out
+        monkeypatch.setattr(preparation, "LARGE", 0)
+        assert prepared("--cache_dir=").out == quiet, "it did not take two seconds"
+        monkeypatch.setattr(console.Later, "SECONDS", 0.0)
+        told = prepared("--cache_dir=").out
+        assert told.endswith(quiet)
+        assert "tag features" in told or "made into features" in told
+
+    def test_lines_come_one_every_few_seconds(self, monkeypatch, capsys):
+        now = [100.0]
+        monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+        later = console.Later()
+        for second in range(1, 8):
+            now[0] = 100.0 + second
+            later(f"second {second}")
+        lines = capsys.readouterr().out.splitlines()
+        assert lines == ["second 2", "second 4", "second 6"]
 
 
 class TestFlags:
