@@ -10,7 +10,6 @@ metrics, a picture, a CSV row. It is deliberately the plain way, to be timed as 
 
 import time
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -26,6 +25,8 @@ from torch.utils import data
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+from experiments.peers.network import Network, Ratings
 
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder with ml-latest-small/.")
 OUT_DIR = flags.DEFINE_string("out_dir", "checkpoints/peer", "Where to write.")
@@ -73,54 +74,10 @@ def divide(table: pd.DataFrame) -> list[pd.DataFrame]:
     return [pd.concat(part) for part in parts]
 
 
-class Ratings(data.Dataset):
-    """One example at a time."""
-
-    def __init__(self, table: pd.DataFrame) -> None:
-        """Keeps the columns as arrays."""
-        names = "userIndex movieIndex genres_vector tag_features rating_norm"
-        self.columns = [table[name].to_numpy() for name in names.split()]
-
-    def __len__(self) -> int:
-        """Rows."""
-        return len(self.columns[0])
-
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, ...]:
-        """One row as tensors."""
-        user, item, genres, tags, rating = (column[row] for column in self.columns)
-        return (
-            torch.tensor(user, dtype=torch.long),
-            torch.tensor(item, dtype=torch.long),
-            torch.tensor(genres, dtype=torch.float32),
-            torch.tensor(tags, dtype=torch.float32),
-            torch.tensor(rating, dtype=torch.float32),
-        )
-
-
-class Network(nn.Module):
-    """The reference's network."""
-
-    def __init__(self, users: int, items: int, genres: int) -> None:
-        """Layers by the reference's names."""
-        super().__init__()
-        self.user_embedding = nn.Embedding(users, 64)
-        self.item_embedding = nn.Embedding(items, 64)
-        self.genre_layer = nn.Linear(genres, 32)
-        self.tag_layer = nn.Linear(32, 16)
-        self.fc1, self.fc2 = nn.Linear(176, 128), nn.Linear(128, 64)
-        self.output_layer, self.dropout = nn.Linear(64, 1), nn.Dropout(0.3)
-
-    def forward(self, user: Any, item: Any, genres: Any, tags: Any) -> torch.Tensor:
-        """Predicted rating / 5."""
-        parts = [
-            self.user_embedding(user),
-            self.item_embedding(item),
-            torch.relu(self.genre_layer(genres)),
-            torch.relu(self.tag_layer(tags)),
-        ]
-        hidden = self.dropout(torch.relu(self.fc1(torch.cat(parts, dim=-1))))
-        hidden = self.dropout(torch.relu(self.fc2(hidden)))
-        return self.output_layer(hidden).squeeze(-1)
+def examples(table: pd.DataFrame) -> Ratings:
+    """Its rows, one at a time."""
+    names = "userIndex movieIndex genres_vector tag_features rating_norm"
+    return Ratings([table[name].to_numpy() for name in names.split()])
 
 
 def mean_loss(network: Network, loader: data.DataLoader) -> float:
@@ -173,7 +130,7 @@ def main(_: list[str]) -> None:
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-4, weight_decay=1e-5)
     train, valid, test = (
-        data.DataLoader(Ratings(part), batch_size=BATCH, shuffle=number == 0)
+        data.DataLoader(examples(part), batch_size=BATCH, shuffle=number == 0)
         for number, part in enumerate(parts)
     )
     for epoch in range(EPOCHS):
