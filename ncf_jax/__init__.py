@@ -10,6 +10,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ncf_jax.catalogue import best_unseen as best_unseen
+    from ncf_jax.catalogue import score_catalogue as score_catalogue
     from ncf_jax.config import Config as Config
     from ncf_jax.config import DataConfig as DataConfig
     from ncf_jax.data.prepare import prepare as prepare
@@ -38,9 +40,6 @@ if TYPE_CHECKING:
     )
     from ncf_jax.evaluate import (
         predict as predict,
-    )
-    from ncf_jax.evaluate import (
-        score_catalogue as score_catalogue,
     )
     from ncf_jax.metrics import RANKING as RANKING
     from ncf_jax.models import MODELS as MODELS
@@ -113,7 +112,8 @@ _HOMES = {
     "models.baselines": ("Bias",),
     "metrics": ("RANKING",),
     "train": ("make_learner", "learner_of", "fit", "EpochReport"),
-    "evaluate": ("evaluate", "Evaluation", "predict", "score_catalogue"),
+    "evaluate": ("evaluate", "Evaluation", "predict"),
+    "catalogue": ("score_catalogue", "best_unseen"),
     "recommend": ("recommend", "similar", "top_k", "Movie"),
     "runs": ("load_run", "Run"),
     "errors": (

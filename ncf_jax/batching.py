@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ncf_jax import bits
 from ncf_jax.types import Batch, Interactions
 
 
@@ -39,9 +40,10 @@ def epoch_batches(
       ([[0, 1], [2, 0]], [[1.0, 1.0], [1.0, 0.0]])
     """
     steps = num_batches(num_rows, batch_size)
-    order = jnp.arange(num_rows, dtype=jnp.int32)
-    if key is not None:
-        order = jax.random.permutation(key, order)
+    if key is None:
+        order = jnp.arange(num_rows, dtype=jnp.int32)
+    else:
+        order = bits.permutation(key, num_rows)
     padded = jnp.zeros(steps * batch_size, jnp.int32).at[:num_rows].set(order)
     weight = (jnp.arange(steps * batch_size) < num_rows).astype(jnp.float32)
     shape = (steps, batch_size)

@@ -193,6 +193,12 @@ class DataConfig(Options):
         minimum=20,
         only_with=_SYNTHETIC,
     )
+    synthetic_ratings: int = option(
+        0, "Exactly as many; 0: users times mean.", minimum=0, only_with=_SYNTHETIC
+    )
+    synthetic_tags: int = option(
+        0, "Exactly as many; 0: by few users.", minimum=0, only_with=_SYNTHETIC
+    )
     synthetic_seed: int = option(
         0,
         "Seed of the synthetic world.",
@@ -236,6 +242,13 @@ class Config(DataConfig):
         "adam: L2 added to the gradient, as the reference; adamw: decoupled.",
         choices=("adam", "adamw"),
         only_with=_GRADIENT,
+    )
+    table_update: str = option(
+        "dense",
+        "dense: every row of the tables moves in each step; lazy, catch_up: only the "
+        "rows of the batch (docs/performance.md).",
+        choices=("dense", "lazy", "catch_up"),
+        only_with={"model": GRADIENT_MODELS, "optimizer": ("adam",)},
     )
     learning_rate: float = option(5e-4, "Step size.", minimum=0.0, only_with=_GRADIENT)
     weight_decay: float = option(

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ncf_jax import batching
+from ncf_jax.catalogue import score_catalogue as score_catalogue
 from ncf_jax.errors import RunError
 from ncf_jax.losses import per_example
 from ncf_jax.metrics import (
@@ -83,32 +84,6 @@ def predict(
     features = jax.tree.map(jnp.asarray, features)
     out = _predict_blocks(model, params, user_SxB, item_SxB, features)
     return np.asarray(out).reshape(out.shape[0], -1)[:, : len(user)]
-
-
-@partial(jax.jit, static_argnums=0)
-def score_catalogue(
-    model: nn.Module, params: Params, user: jax.Array, features: ItemFeatures
-) -> jax.Array:
-    """Predicted stars of every item for each user, one user at a time.
-
-    Args:
-      model: tables and head.
-      params: [R, ...].
-      user: [B] user index.
-      features: [I, ...] of every item.
-
-    Returns:
-      [R, B, I] float32, not clipped.
-    """
-    items = jnp.arange(features.genres.shape[0])
-
-    def one_seed(params: Params) -> jax.Array:
-        def one_user(user: jax.Array) -> jax.Array:
-            return apply(model, params, jnp.full_like(items, user), items, features)
-
-        return jax.lax.map(one_user, user) * RATING_MAX
-
-    return jax.vmap(one_seed)(params)
 
 
 def mean_loss(

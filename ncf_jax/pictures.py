@@ -5,7 +5,7 @@ Drawn with matplotlib's object interface: no global state, no display.
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -154,3 +154,40 @@ def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=DPI, facecolor="white")
     return out.getvalue()
+
+
+def benchmark(suites: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
+    """A panel for each section of a benchmark: medians as bars, least to most as lines.
+
+    Args:
+      suites: suite -> sections with `title` and `entries`, as benchmark.json has them.
+    """
+    sections = [
+        (f"{suite}: {section['title']}", shown)
+        for suite, each in suites.items()
+        for section in each
+        if (shown := [e for e in section["entries"] if e["missing"] is None])
+    ]
+    heights = [0.28 * len(shown) + 0.75 for _, shown in sections]
+    figure = Figure(figsize=(8, sum(heights) + 0.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(sections), squeeze=False, height_ratios=heights)
+    for axes, (title, shown) in zip(panels[:, 0], sections, strict=True):
+        medians = [entry["median"] for entry in shown]
+        spread = [
+            [entry["median"] - entry["min"] for entry in shown],
+            [entry["max"] - entry["median"] for entry in shown],
+        ]
+        names = [entry["name"] for entry in shown]
+        axes.barh(names, medians, xerr=spread, color=TRAIN, ecolor=INK, height=0.6)
+        axes.invert_yaxis()
+        axes.set_title(title, fontsize=9, loc="left", color=INK)
+        axes.tick_params(labelsize=8, colors=INK, length=0)
+        axes.set_xlim(0, 1.15 * max(entry["max"] for entry in shown))
+        for place, entry in enumerate(shown):
+            text = f" {entry['ratio']:.2f}x" if len(shown) > 1 else ""
+            axes.text(entry["max"], place, text, va="center", fontsize=8, color=MUTED)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+    panels[-1, 0].set_xlabel("seconds; ratios are to the first of a panel", fontsize=8)
+    return _png(figure)

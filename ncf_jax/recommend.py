@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ncf_jax.catalogue import best_unseen
 from ncf_jax.errors import RunError
-from ncf_jax.evaluate import score_catalogue
 from ncf_jax.types import RATING_MAX, Dataset, Params
 
 RATING_MIN = 0.5
@@ -80,18 +80,26 @@ def recommend(
             f"users have ids from {dataset.user_ids.min()} to {dataset.user_ids.max()}."
         )
     user = int(where[0])
-    features = jax.tree.map(jnp.asarray, dataset.features)
-    scores = score_catalogue(model, params, jnp.array([user]), features).mean(axis=0)
-    if not np.isfinite(scores).all():
+    rated = np.unique(dataset.item[dataset.user == user])
+    # Of one length whoever asks, so that it is compiled once.
+    seen = np.full((1, dataset.num_items), dataset.num_items, np.int32)
+    seen[0, : len(rated)] = rated
+    item, score = best_unseen(
+        model,
+        params,
+        jnp.array([user]),
+        jnp.asarray(seen),
+        jax.tree.map(jnp.asarray, dataset.features),
+        k=min(k, dataset.num_items),
+    )
+    # Those seen come last: what is before them must be finite, minus infinity too.
+    left = dataset.num_items - len(rated)
+    unseen, score = np.asarray(item)[0, :left], np.asarray(score)[0, :left]
+    if not np.isfinite(score).all():
         raise RunError(NOT_FINITE)
-    seen = np.zeros((1, dataset.num_items), bool)
-    seen[0, dataset.item[dataset.user == user]] = True
-    item, score = top_k(scores, jnp.asarray(seen), min(k, dataset.num_items))
-    stars = np.clip(np.asarray(score[0]), RATING_MIN, RATING_MAX)
+    stars = np.clip(score, RATING_MIN, RATING_MAX)
     return [
-        _movie(dataset, int(i), float(s))
-        for i, s, left in zip(item[0], stars, np.isfinite(score[0]), strict=True)
-        if left
+        _movie(dataset, int(i), float(s)) for i, s in zip(unseen, stars, strict=True)
     ]
 
 

@@ -4,10 +4,10 @@ One epoch is one jitted `lax.scan` over rows that stay on the device, with the s
 donated; several seeds are one `vmap` of it. It compiles once.
 """
 
+import functools
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,16 +20,18 @@ from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
 from ncf_jax.evaluate import mean_loss
 from ncf_jax.losses import LOSSES, Loss, mse, per_example
-from ncf_jax.models import apply
-from ncf_jax.optim import OPTIMIZERS
+from ncf_jax.models import apply, apply_head, check_tables, divide, merge
+from ncf_jax.optim import OPTIMIZERS, ROW_WISE, RowWise, move_rows
 from ncf_jax.types import (
     RATING_MAX,
     Batch,
     Interactions,
     ItemFeatures,
     Learner,
+    Params,
     TrainState,
 )
+from ncf_jax.xla import compiler_options
 
 # What a key is for: folded into the root key, so that purposes never share bits.
 INIT, SHUFFLE, DROPOUT = range(3)
@@ -40,6 +42,7 @@ def make_learner(
     features: ItemFeatures,
     *,
     optimizer: optax.GradientTransformation | None = None,
+    row_wise: RowWise | None = None,
     loss: Loss = mse,
     batch_size: int = 512,
 ) -> Learner:
@@ -49,11 +52,13 @@ def make_learner(
       model: tables and head, see `ncf_jax.models`.
       features: of every item; only the widths are used.
       optimizer: any optax transformation; a model with a closed form needs none.
+      row_wise: one of `optim.ROW_WISE`, which then has the model's tables, and the
+        optimizer the rest; None: the optimizer has all.
       loss: (prediction [B], target [B]) -> [B], on ratings / 5.
       batch_size: B, at most all rows; a model with a closed form sees all as one.
 
     Raises:
-      ConfigError: a field of the model cannot be hashed.
+      ConfigError: the model cannot be hashed, or names no tables for `row_wise`.
     """
     try:
         hash(model)
@@ -62,6 +67,8 @@ def make_learner(
             f"{type(model).__name__} has a field that cannot be hashed, and a compiled "
             f"function is found by its model: make lists tuples."
         ) from None
+    if row_wise is not None:
+        check_tables(model)
     closed_form = hasattr(model, "solve")
     if optimizer is None:
         optimizer = optax.identity() if closed_form else OPTIMIZERS["adam"](5e-4, 1e-5)
@@ -71,15 +78,23 @@ def make_learner(
         one = jax.tree.map(lambda x: jnp.zeros((1, x.shape[1])), features)
         key = jax.random.fold_in(key, INIT)
         params = model.init(key, zero, zero, one)["params"]
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+        if row_wise is None:
+            opt_state = optimizer.init(params)
+        else:
+            tables, rest = divide(model, params)
+            opt_state = jax.tree.map(row_wise.init, tables), optimizer.init(rest)
+        return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
+
+    def batch_mean(prediction: jax.Array, batch: Batch):
+        value = per_example(loss, prediction, batch.rating / RATING_MAX)
+        total = jnp.sum(batch.weight * value)
+        return total / jnp.sum(batch.weight), total
 
     def batch_loss(params, batch: Batch, key: jax.Array):
         prediction = apply(
             model, params, batch.user, batch.item, batch.features, dropout_key=key
         )
-        value = per_example(loss, prediction, batch.rating / RATING_MAX)
-        total = jnp.sum(batch.weight * value)
-        return total / jnp.sum(batch.weight), total
+        return batch_mean(prediction, batch)
 
     def gradient_step(state: TrainState, batch: Batch, key: jax.Array):
         key = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)
@@ -88,12 +103,39 @@ def make_learner(
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, opt_state), total
 
+    def row_step(row_wise: RowWise, state: TrainState, batch: Batch, key: jax.Array):
+        key = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)
+        ids = batch.user, batch.item
+        found = model.apply({"params": state.params}, *ids, method="lookup")
+        tables, rest = divide(model, state.params)
+
+        def loss_of(rest: Params, found: Any):
+            params, shape = merge(tables, rest), batch.user.shape
+            prediction = apply_head(
+                model, params, found, batch.features, shape, dropout_key=key
+            )
+            return batch_mean(prediction, batch)
+
+        (gradient, slopes), total = jax.grad(loss_of, (0, 1), has_aux=True)(rest, found)
+        memories, opt_state = state.opt_state
+        updates, opt_state = optimizer.update(gradient, opt_state, rest)
+        rest = optax.apply_updates(rest, updates)
+        # Padding is no row of any table: an index beyond it is left out.
+        rows = [jnp.where(batch.weight > 0, x, jnp.iinfo(x.dtype).max) for x in ids]
+        tables, memories = move_rows(
+            row_wise, tables, memories, rows, found, slopes, state.step + 1
+        )
+        params = merge(tables, rest)
+        return TrainState(state.step + 1, params, (memories, opt_state)), total
+
     def solve_step(state: TrainState, batch: Batch, key: jax.Array):
         params = model.solve(state.params, batch)
         total = batch_loss(params, batch, key)[1]
         return TrainState(state.step + 1, params, state.opt_state), total
 
     step = solve_step if closed_form else gradient_step
+    if row_wise is not None and not closed_form:
+        step = functools.partial(row_step, row_wise)
 
     def epoch(state: TrainState, data: Interactions, key: jax.Array):
         num_rows = data.user.shape[0]
@@ -113,7 +155,7 @@ def make_learner(
         init=init,
         step=step,
         epoch=jax.jit(epoch, donate_argnums=0),
-        loss=partial(mean_loss, model, loss),
+        loss=functools.partial(mean_loss, model, loss),
     )
 
 
@@ -177,13 +219,7 @@ def fit(
         done, state = 0, jax.jit(jax.vmap(learner.init))(keys)
     else:
         done, state = start[0], jax.tree.map(jnp.array, start[1])
-    # Compiled before the clock starts, and once: a compiled epoch refuses any other
-    # shape instead of compiling again.
-    run_epoch = (
-        jax.jit(jax.vmap(learner.epoch, in_axes=(0, None, 0)), donate_argnums=0)
-        .lower(state, train, keys)
-        .compile()
-    )
+    run_epoch = compile_epoch(learner, state, train, keys)
     validate = jax.jit(jax.vmap(learner.loss, in_axes=(0, None)))
     num_rows, num_valid = len(train.user), len(valid.user)
     for number in range(done + 1, epochs + 1):
@@ -204,6 +240,24 @@ def fit(
         )
         on_epoch(report, state)
     return state
+
+
+def compile_epoch(
+    learner: Learner, state: TrainState, data: Interactions, keys: jax.Array
+) -> Callable[..., tuple[TrainState, jax.Array]]:
+    """The epoch of all R seeds, compiled: (state, data, keys) -> state, losses [R, S].
+
+    A compiled epoch refuses any other shape instead of compiling again. One seed is not
+    a `vmap` of one: XLA's CPU is a tenth slower on arrays with an axis of length one.
+    """
+
+    def one_epoch(state: TrainState, data: Interactions, keys: jax.Array):
+        out = learner.epoch(jax.tree.map(lambda x: x[0], state), data, keys[0])
+        return jax.tree.map(lambda x: x[None], out)
+
+    epochs = jax.vmap(learner.epoch, in_axes=(0, None, 0))
+    epoch = jax.jit(one_epoch if len(keys) == 1 else epochs, donate_argnums=0)
+    return epoch.lower(state, data, keys).compile(compiler_options())
 
 
 def _refuse_non_finite(
@@ -230,15 +284,17 @@ def state_like(learner: Learner, num_seeds: int) -> TrainState:
 
 def learner_of(config: Config, model: nn.Module, features: ItemFeatures) -> Learner:
     """The learner that `config` describes for `model`."""
-    optimizer = None
+    optimizer = row_wise = None
     if not hasattr(model, "solve"):
-        optimizer = OPTIMIZERS[config.optimizer](
-            config.learning_rate, config.weight_decay
-        )
+        settings = config.learning_rate, config.weight_decay
+        optimizer = OPTIMIZERS[config.optimizer](*settings)
+        if config.table_update != "dense":
+            row_wise = ROW_WISE[config.table_update](*settings)
     return make_learner(
         model,
         features,
         optimizer=optimizer,
+        row_wise=row_wise,
         loss=LOSSES[config.loss],
         batch_size=config.batch_size,
     )

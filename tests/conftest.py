@@ -16,6 +16,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Many tests train the same tiny model anew; a program is compiled once a session.
 _compiled = tempfile.TemporaryDirectory()
 jax.config.update("jax_compilation_cache_dir", _compiled.name)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name  # of commands that tests run
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

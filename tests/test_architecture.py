@@ -1,8 +1,8 @@
 """The tree cannot lie: who imports whom, who writes files, how large a file is.
 
-The order is the house's: types, config, errors <- data, batching, models, losses,
-optim, metrics <- train, evaluate, recommend, checkpoint, runs, report, pictures <-
-experiments.
+The order is the house's: types, config, errors <- bits, xla, data, batching, models,
+losses, optim, metrics <- train, catalogue, evaluate, recommend, checkpoint, runs,
+report, pictures <- experiments.
 """
 
 import ast
@@ -19,12 +19,15 @@ TIER = {
     "types": 0,
     "config": 0,
     "data": 1,
+    "bits": 1,
+    "xla": 1,
     "batching": 1,
     "models": 1,
     "losses": 1,
     "optim": 1,
     "metrics": 1,
     "train": 2,
+    "catalogue": 2,
     "evaluate": 2,
     "recommend": 2,
     "checkpoint": 2,

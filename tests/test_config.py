@@ -49,6 +49,8 @@ IMPOSSIBLE = [
     ("allow_other_copy", 1, "type bool"),
     ("min_item_ratings", 0, "at least 1"),
     ("synthetic_ratings_per_user", 19, "at least 20"),
+    ("synthetic_ratings", -1, "at least 0"),
+    ("synthetic_tags", -1, "at least 0"),
 ]
 CONTRADICTIONS = [
     dict(model="bias", dropout=0.5),
@@ -58,7 +60,13 @@ CONTRADICTIONS = [
     dict(model="item_mean", user_shrinkage=3.0),
     dict(model="ncf", user_shrinkage=3.0),
     dict(dataset="ml-latest-small", synthetic_users=50),
+    dict(dataset="ml-latest-small", synthetic_ratings=5_000),
+    dict(dataset="ml-latest-small", synthetic_tags=50),
     dict(dataset="synthetic", allow_other_copy=True),
+    dict(table_update="lazy", optimizer="adamw"),
+    dict(table_update="catch_up", optimizer="adamw"),
+    dict(table_update="lazy", model="bias"),
+    dict(table_update="catch_up", model="global_mean"),
 ]
 
 

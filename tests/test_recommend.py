@@ -3,6 +3,7 @@ over seeds, clipped only for display; movies like another by plain cosine simila
 ids that do not exist and models that cannot answer are one clear error."""
 
 import dataclasses
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -182,12 +183,24 @@ class TestRecommend:
             == 10
         )
 
-    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     def test_a_prediction_that_is_no_number_is_an_error_and_not_a_shorter_list(
         self, world, value
     ):
         with pytest.raises(RunError, match="NaN or infinite"):
             recommend(BIAS, stars([1, 2, 3, value, 4, 5]), world, 7)
+
+    def test_another_user_compiles_nothing_anew(self, world, caplog):
+        params = stars(*[[1, 2, 3, 4, 4.5, 5]] * 4)  # four seeds: nobody else's shape
+
+        def compilations(user_id):
+            caplog.clear()
+            with jax.log_compiles(), caplog.at_level(logging.WARNING):
+                recommend(BIAS, params, world, user_id, k=2)
+            return sum("Finished XLA" in r.getMessage() for r in caplog.records)
+
+        assert compilations(7) > 0  # the control: the first time
+        assert compilations(3) == compilations(900) == 0  # five rated, and none
 
     def test_values_are_plain_python(self, world):
         movie = recommend(BIAS, stars([1, 2, 3, 4, 4.5, 5]), world, 7)[0]

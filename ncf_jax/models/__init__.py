@@ -8,15 +8,25 @@ A model is a Flax module with
 and `__call__(user, item, features, *, train)`, which is the head of the lookup. A
 model with a closed form also has `solve(params, batch) -> params`. Rows are arrays, or
 tuples of them when a model has several tables.
+
+Two things a model may say besides, each for a way of being faster:
+
+  tables = (paths of the users' parameters, paths of the items')
+      what is behind the rows of `lookup`, in their order, for row-wise optimizers
+  user_half(rows), item_half(rows, features), join(user_half, item_half)
+      the head in three parts, for scoring a catalogue: each half is computed once
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ncf_jax.config import Config
+from ncf_jax.errors import ConfigError
 from ncf_jax.models import baselines, ncf
 from ncf_jax.types import Array, Dataset, ItemFeatures, Params
 
@@ -59,22 +69,78 @@ def apply(
     Raises:
       ValueError: the model gave another shape than the ids have.
     """
+    arguments = (user, item, features)
+    return _checked(model, params, arguments, user.shape, dropout_key)
+
+
+def apply_head(
+    model: nn.Module,
+    params: Params,
+    rows: Any,
+    features: ItemFeatures,
+    shape: tuple[int, ...],
+    *,
+    dropout_key: jax.Array | None = None,
+) -> jax.Array:
+    """As `apply`, for rows that were looked up before, of ids of `shape`."""
+    return _checked(model, params, (rows, features), shape, dropout_key, "head")
+
+
+def _checked(
+    model: nn.Module,
+    params: Params,
+    arguments: tuple,
+    shape: tuple[int, ...],
+    dropout_key: jax.Array | None,
+    method: str = "__call__",
+) -> jax.Array:
     found = jnp.asarray(
         model.apply(
             {"params": params},
-            user,
-            item,
-            features,
+            *arguments,
             train=dropout_key is not None,
             rngs=None if dropout_key is None else {"dropout": dropout_key},
+            method=method,
         )
     )
-    if found.shape != user.shape:
+    if found.shape != shape:
         raise ValueError(
             f"{type(model).__name__} gave predictions of shape {found.shape} for users "
-            f"of shape {user.shape}: end its head with [..., 0] to give one a row."
+            f"of shape {shape}: end its head with [..., 0] to give one a row."
         )
     return found
+
+
+def check_tables(model: nn.Module) -> None:
+    """Whether an optimizer can go by the rows of the model's tables.
+
+    Raises:
+      ConfigError: the model does not name its tables.
+    """
+    if not hasattr(model, "tables"):
+        raise ConfigError(
+            f"{type(model).__name__} does not name its tables, so no optimizer can go "
+            f"by their rows: give it `tables`, as models.ncf.NCF has, or leave out "
+            f"--table_update."
+        )
+
+
+def divide(model: nn.Module, params: Params) -> tuple[tuple[dict, ...], Params]:
+    """Parameters as (users' tables, items' tables), each by path, and the rest.
+
+    Raises:
+      ConfigError: the model does not name its tables.
+    """
+    check_tables(model)
+    rest = flatten_dict(params, sep="/")
+    users, items = ({path: rest.pop(path) for path in side} for side in model.tables)
+    return (users, items), unflatten_dict(rest, sep="/")
+
+
+def merge(tables: tuple[dict, ...], rest: Params) -> Params:
+    """The parameters that `divide` took apart."""
+    users, items = tables
+    return unflatten_dict(flatten_dict(rest, sep="/") | users | items, sep="/")
 
 
 def make_model(config: Config, dataset: Dataset) -> nn.Module:

@@ -8,11 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ncf_jax.bits import dropout
 from ncf_jax.config import Config
 from ncf_jax.types import Dataset, ItemFeatures
 
 
-def linear(features: int, fan_in: int) -> nn.Dense:
+def linear(features: int, fan_in: int, *, use_bias: bool = True) -> nn.Dense:
     """A dense layer that starts like PyTorch's: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
 
     Weights and biases alike. Flax gives a bias initializer no fan-in, so it is named.
@@ -22,7 +23,7 @@ def linear(features: int, fan_in: int) -> nn.Dense:
         bound = fan_in**-0.5
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    return nn.Dense(features, kernel_init=uniform, bias_init=uniform)
+    return nn.Dense(features, use_bias=use_bias, kernel_init=uniform, bias_init=uniform)
 
 
 def embedding(rows: int, width: int) -> nn.Embed:
@@ -35,6 +36,11 @@ class NCF(nn.Module):
 
     A tower of width 0 is absent: without tags this is the reference's "ratings +
     genres" model, without both its "ratings" model.
+
+    The reference's first layer `fc1` sees user and item side by side; here its matrix
+    is kept as the user's and the item's rows, since `W [u, i]` is `W_u u + W_i i`. The
+    numbers are the same, nothing is copied together in a step, and a catalogue is
+    scored with each user's and each item's half computed once.
 
     Example:
       >>> model = NCF(num_users=3, num_items=2, num_genres=4, num_tags=5)
@@ -65,10 +71,13 @@ class NCF(nn.Module):
         if self.tag_dim:
             self.tag_layer = linear(self.tag_dim, self.num_tags)
         width = 2 * self.embedding_dim + self.genre_dim + self.tag_dim
-        self.fc1 = linear(self.fc1_dim, width)
+        self.fc1_user = linear(self.fc1_dim, width, use_bias=False)
+        self.fc1_item = linear(self.fc1_dim, width)
         self.fc2 = linear(self.fc2_dim, self.fc1_dim)
         self.output_layer = linear(1, self.fc2_dim)
-        self.dropout = nn.Dropout(self.dropout_rate)
+
+    # The parameters behind the rows of `lookup`, for optimizers that go by rows.
+    tables = (("user_embedding/embedding",), ("item_embedding/embedding",))
 
     def lookup(self, user: jax.Array, item: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Tables: user [...] and item [...] -> a row of each [..., D]."""
@@ -85,15 +94,35 @@ class NCF(nn.Module):
 
         With `train` the units are dropped by the `dropout` key.
         """
-        parts = list(rows)
+        user, item = rows
+        return self.join(self.user_half(user), self.item_half(item, features), train)
+
+    def user_half(self, row: jax.Array) -> jax.Array:
+        """The user's part of the first layer: [..., D] -> [..., fc1_dim]."""
+        return self.fc1_user(row)
+
+    def item_half(self, row: jax.Array, features: ItemFeatures) -> jax.Array:
+        """The item's part of the first layer, towers included: -> [..., fc1_dim]."""
+        parts = [row]
         if self.genre_dim:
             parts.append(nn.relu(self.genre_layer(features.genres)))
         if self.tag_dim:
             parts.append(nn.relu(self.tag_layer(features.tags)))
-        hidden = jnp.concatenate(parts, axis=-1)
-        hidden = self.dropout(nn.relu(self.fc1(hidden)), deterministic=not train)
-        hidden = self.dropout(nn.relu(self.fc2(hidden)), deterministic=not train)
+        return self.fc1_item(jnp.concatenate(parts, axis=-1))
+
+    def join(
+        self, user_half: jax.Array, item_half: jax.Array, train: bool = False
+    ) -> jax.Array:
+        """The layers above the first: halves [..., fc1_dim] -> prediction [...]."""
+        hidden = self.drop(nn.relu(user_half + item_half), train)
+        hidden = self.drop(nn.relu(self.fc2(hidden)), train)
         return self.output_layer(hidden)[..., 0]
+
+    def drop(self, hidden: jax.Array, train: bool) -> jax.Array:
+        """Dropout in training, by the `dropout` key."""
+        if not train or not self.dropout_rate:
+            return hidden
+        return dropout(self.make_rng("dropout"), hidden, self.dropout_rate)
 
     def __call__(
         self,

@@ -49,6 +49,11 @@ def by_hand(params, user, item, features):
         parts.append(np.maximum(dense("genre_layer", np.asarray(features.genres)), 0))
     if "tag_layer" in p:
         parts.append(np.maximum(dense("tag_layer", np.asarray(features.tags)), 0))
+    # The reference's one matrix, of user and item side by side.
+    p["fc1"] = {
+        "kernel": np.concatenate([p["fc1_user"]["kernel"], p["fc1_item"]["kernel"]]),
+        "bias": p["fc1_item"]["bias"],
+    }
     hidden = np.maximum(dense("fc1", np.concatenate(parts, axis=1)), 0)
     hidden = np.maximum(dense("fc2", hidden), 0)
     return dense("output_layer", hidden)[:, 0]
@@ -76,7 +81,9 @@ class TestEachSibling:
             "item_embedding": {"embedding": (ITEMS, 64)},
             "genre_layer": {"kernel": (G, 32), "bias": (32,)},
             "tag_layer": {"kernel": (T, 16), "bias": (16,)},
-            "fc1": {"kernel": (128 + genre + tag, 128), "bias": (128,)},
+            # The two halves of the reference's fc1, whose bias is the item's.
+            "fc1_user": {"kernel": (64, 128)},
+            "fc1_item": {"kernel": (64 + genre + tag, 128), "bias": (128,)},
             "fc2": {"kernel": (128, 64), "bias": (64,)},
             "output_layer": {"kernel": (64, 1), "bias": (1,)},
         }
@@ -105,6 +112,26 @@ class TestEachSibling:
         rows = model.apply({"params": tables}, user, item, method="lookup")
         found = model.apply({"params": head}, rows, features, method="head")
         assert found.shape == (B,)
+
+    def test_the_head_is_the_join_of_its_halves(self, widths):
+        model = NCF(**WIDTHS, **widths)
+        params = init(model)
+        user, item, features = batch()
+
+        def call(method, *arguments):
+            return model.apply({"params": params}, *arguments, method=method)
+
+        rows = call("lookup", user, item)
+        mine, theirs = call("user_half", rows[0]), call("item_half", rows[1], features)
+        assert mine.shape == theirs.shape == (B, 128)
+        np.testing.assert_allclose(
+            call("join", mine, theirs),
+            by_hand(params, user, item, features),
+            rtol=2e-5,
+            atol=1e-6,
+        )
+        swapped = call("join", mine[::-1], theirs)  # the control: another's half
+        assert np.abs(swapped - call("head", rows, features)).max() > 1e-2
 
 
 def test_a_missing_tower_ignores_its_features():
@@ -136,7 +163,8 @@ def test_rows_do_not_look_at_each_other():
             item[n : n + 1],
             jax.tree.map(lambda x, n=n: x[n : n + 1], features),
         )
-        np.testing.assert_allclose(alone[0], whole[n], rtol=1e-5)
+        np.testing.assert_allclose(alone[0], whole[n], rtol=1e-5, atol=1e-6)
+    assert np.ptp(whole) > 1e-2  # the control: no row has another's prediction
 
 
 def test_leading_axes_are_free():
@@ -171,7 +199,9 @@ class TestInitialisation:
         [
             ("genre_layer", 20),
             ("tag_layer", 32),
-            ("fc1", 176),
+            # Both halves by the width of the whole, as if they were one matrix.
+            ("fc1_user", 176),
+            ("fc1_item", 176),
             ("fc2", 128),
             ("output_layer", 64),
         ],
@@ -179,8 +209,10 @@ class TestInitialisation:
     def test_dense_layers_start_uniform_within_one_over_root_fan_in(self, name, fan_in):
         layer = self.params()[name]
         bound = 1 / np.sqrt(fan_in)
-        for part in ("kernel", "bias"):
-            values = np.asarray(layer[part]).ravel()
+        assert set(layer) - {"bias"} == {"kernel"}
+        assert ("bias" in layer) == (name != "fc1_user")
+        for part in layer.values():
+            values = np.asarray(part).ravel()
             assert np.abs(values).max() <= bound
             uniform = stats.uniform(-bound, 2 * bound)
             assert stats.kstest(values, uniform.cdf).pvalue > 1e-3
@@ -236,6 +268,53 @@ class TestDropout:
             rtol=2e-5,
             atol=1e-6,
         )
+
+
+class TestMasks:
+    """What is dropped in the layers, seen from outside."""
+
+    ROWS, WIDTH = 3000, 32
+
+    def masks(self, key, rate=0.3):
+        """Which units of fc1 and of fc2 were kept: two of [ROWS, WIDTH]."""
+        model = NCF(**WIDTHS, fc1_dim=self.WIDTH, fc2_dim=self.WIDTH, dropout_rate=rate)
+        params = init(model)
+        # So that no unit is zero but by dropout.
+        params["fc1_item"]["bias"] += 100.0
+        params["fc2"] = jax.tree.map(jnp.abs, params["fc2"])
+        user = jnp.arange(self.ROWS) % USERS
+        features = ItemFeatures(
+            genres=jnp.ones((self.ROWS, G)), tags=jnp.ones((self.ROWS, T))
+        )
+        _, found = model.apply(
+            {"params": params},
+            user,
+            user % ITEMS,
+            features,
+            train=True,
+            rngs={"dropout": jax.random.key(key)},
+            capture_intermediates=lambda module, method: method == "drop",
+            mutable=["intermediates"],
+        )
+        first, second = found["intermediates"]["drop"]
+        return np.asarray(first) != 0, np.asarray(second) != 0
+
+    def test_each_unit_of_both_layers_is_dropped_at_the_rate(self):
+        bound = 5 * np.sqrt(0.21 / self.ROWS)
+        for mask in self.masks(0):
+            assert mask.shape == (self.ROWS, self.WIDTH)
+            assert np.abs(1 - mask.mean(axis=0) - 0.3).max() < bound
+            assert np.abs(1 - mask.mean(axis=0) - 0.4).max() > bound  # the control
+
+    def test_the_layers_and_the_steps_have_masks_of_their_own(self):
+        (one, two), (other, _) = self.masks(0), self.masks(1)
+
+        def correlation(a, b):
+            return abs(((a - 0.7) * (b - 0.7)).sum()) / (0.21 * np.sqrt(a.size))
+
+        assert correlation(one, two) < 5
+        assert correlation(one, other) < 5
+        assert correlation(one, one) > 100  # the control
 
 
 def test_build_takes_sizes_from_the_data_and_widths_from_the_options(tiny_dataset):
