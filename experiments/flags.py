@@ -19,6 +19,7 @@ from absl import flags
 
 from ncf_jax.config import Config, Options
 from ncf_jax.errors import ConfigError, NcfError
+from ncf_jax.xla import keep_compiled
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 DATA_DIR_VARIABLE = "NCF_JAX_DATA_DIR"
@@ -147,6 +148,7 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
       text: the module's docstring, shown by `--help`.
     """
     arguments = sys.argv[1:]
+    keep_compiled()
     try:
         if HELP & set(arguments):
             print(f"{(text or '').strip()}\n\nflags:\n{define(options).get_help()}")

@@ -1,0 +1,1 @@
+"""What `experiments.benchmark` is made of: processes, contestants, ceilings, suites."""

@@ -1,0 +1,262 @@
+"""What is compared in each suite: sections of contestants that take turns.
+
+`size=smoke` is the same on small sizes, for trying the plumbing; its figures mean
+nothing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.bench.plan import (
+    HOME,
+    Arguments,
+    Plan,
+    Section,
+    around,
+    ours,
+    torch,
+)
+from experiments.bench.rows import data_options
+from experiments.bench.timing import Entry
+from ncf_jax.config import DataConfig
+
+
+def step(plan: Plan) -> list[Section]:
+    """The reference experiment's epoch, what it is made of, and the peers' epoch."""
+    source, batch = plan.source, 512
+    common: Arguments = {"source": source, "batch_size": batch}
+    return [
+        Section(
+            "An epoch of the reference experiment, batch 512",
+            [
+                ours("dense", "epoch", **common, profile=plan.profile),
+                ours("row-wise, lazy", "epoch", table_update="lazy", **common),
+                ours("row-wise, catch-up", "epoch", table_update="catch_up", **common),
+                *torch(plan, "foreach", "fused", "compile", **common),
+                *torch(plan, "per_example", **common),
+            ],
+            losses=True,
+        ),
+        Section(
+            "Parts of it",
+            [
+                ours("epoch, dense", "epoch", **common),
+                ours("shuffling and gathering alone", "batches", **common),
+                ours("validation loss", "validation", source=source),
+            ],
+        ),
+        Section(
+            f"From nothing to a validation loss of {plan.target_loss}, compilation too",
+            [ours("dense", "to_loss", **common, target=plan.target_loss)],
+            "the loss is the first that is low enough; none: not within 20 epochs",
+            repeats=3,
+        ),
+        Section(
+            "The head alone, forwards and backwards",
+            [
+                ours(f"batch {size:,}", "head", batch_size=size)
+                for size in ((64, 128) if plan.smoke else (512, 2048, 8192))
+            ],
+        ),
+    ]
+
+
+def scale(plan: Plan) -> list[Section]:
+    """Steps on tables of growing size."""
+    sizes = [(610, 2_269), (100_000, 50_000), (2_000_000, 500_000)]
+    batches = [512, 8_192]
+    if plan.smoke:
+        sizes, batches = [(50, 60), (2_000, 500)], [64]
+    sections = []
+    for batch in batches:
+        steps = 3 if plan.smoke else 100 if batch == 512 else 20
+        worlds = [
+            {"random": {"users": users, "items": items, "rows": steps * batch}}
+            for users, items in sizes
+        ]
+        for (users, items), world in zip(sizes, worlds, strict=True):
+            common: Arguments = {"source": world, "batch_size": batch, "steps": steps}
+            entries = [
+                ours("row-wise, lazy", "epoch", table_update="lazy", **common),
+                *torch(plan, "sparse", **common),
+            ]
+            if (users, items) != sizes[-1]:
+                entries[1:1] = [
+                    ours(
+                        "row-wise, catch-up", "epoch", table_update="catch_up", **common
+                    )
+                ]
+            title = f"{users:,} users x {items:,} items, batch {batch:,}"
+            sections.append(Section(title, entries, losses=True))
+        large: Arguments = {"source": worlds[-1], "batch_size": batch}
+        few = {**large, "steps": 2 if plan.smoke else 10}
+        sections.append(
+            Section(
+                f"{sizes[-1][0]:,} x {sizes[-1][1]:,}, batch {batch:,}: dense Adam",
+                [
+                    ours("row-wise, lazy", "epoch", table_update="lazy", **few),
+                    *torch(plan, "dense", **few),
+                ],
+                "few steps: each of PyTorch's moves every row",
+                repeats=3,
+            )
+        )
+        small, big = worlds[0], worlds[-1]
+        for way, flag in (("lazy", "lazy"), ("catch-up", "catch_up")):
+            arguments: Arguments = {
+                "batch_size": batch,
+                "steps": steps,
+                "table_update": flag,
+            }
+            sections.append(
+                Section(
+                    f"Does a step's cost grow with the tables? {way}, batch {batch:,}",
+                    [
+                        ours(f"{u:,} x {i:,}", "epoch", source=world, **arguments)
+                        for (u, i), world in ((sizes[0], small), (sizes[-1], big))
+                    ],
+                )
+            )
+    return sections
+
+
+def seeds(plan: Plan) -> list[Section]:
+    """Several seeds in one vmap."""
+    common: Arguments = {"source": plan.source, "batch_size": 512}
+    return [
+        Section(
+            "An epoch of several seeds together",
+            [
+                ours(f"{count} seeds", "epoch", seeds=count, **common)
+                for count in ((1, 2) if plan.smoke else (1, 2, 5, 10))
+            ],
+            "times are of all seeds together",
+        )
+    ]
+
+
+def evaluate(plan: Plan) -> list[Section]:
+    """Metrics on the test rows, and scores of the whole catalogue."""
+    source, users = plan.source, 20 if plan.smoke else 610
+    each: Arguments = {"source": source, "users": users}
+    return [
+        Section(
+            "Every metric, with intervals", [around("test", "judged", source=source)]
+        ),
+        Section(
+            f"Scores of every item for {users} users",
+            [
+                around("by halves", "scores", way="halves", **each),
+                around("by halves, best 10 only", "scores", way="best", **each),
+                around("the network for each pair", "scores", way="pairs", **each),
+            ],
+        ),
+    ]
+
+
+def startup(plan: Plan) -> list[Section]:
+    """Whole commands, with cold and with warm caches."""
+    config = plan.config
+    flags = [f"--dataset={config.dataset}", f"--data_dir={config.data_dir}"]
+    if plan.smoke:
+        flags += ["--epochs=1", "--synthetic_users=40", "--synthetic_items=60"]
+        flags += ["--synthetic_ratings_per_user=20"]
+    train = "experiments.train"
+
+    def whole(name: str, module: str, words: list[str], **more: Any) -> Entry:
+        arguments = {"module": module, "flags": words, **more}
+        return Entry(name, f"{HOME}.processes:command", arguments, name)
+
+    run = {"folder_flag": "workdir"}
+    entries = [
+        whole("warm", train, [*flags, "--cache_dir={scratch}/data"], warm=True, **run),
+        whole("cold", train, [*flags, "--cache_dir="], **run),
+    ]
+    if plan.peers and config.dataset == "ml-latest-small":
+        words = [f"--data_dir={config.data_dir}"]
+        peer = "experiments.peers.pytorch"
+        entries.append(whole("PyTorch per_example", peer, words, folder_flag="out_dir"))
+    return [
+        Section(
+            "The whole experiment: files to report",
+            entries,
+            "warm: prepared data and compiled programs are in their caches",
+            repeats=3,
+        ),
+        Section(
+            "Starting",
+            [
+                whole("train --help", train, ["--help"]),
+                whole("benchmark --help", "experiments.benchmark", ["--help"]),
+            ],
+        ),
+    ]
+
+
+def prepare(plan: Plan) -> list[Section]:
+    """Data of the size and shape of MovieLens 32M, from CSV files to training."""
+    from ncf_jax.data import synthetic
+
+    world = {
+        "synthetic_users": 200_948,
+        "synthetic_items": 87_585,
+        "synthetic_ratings": 32_000_204,
+        "synthetic_tags": 2_000_072,
+    }
+    if plan.smoke:
+        world = {
+            "synthetic_users": 40,
+            "synthetic_items": 60,
+            "synthetic_ratings": 1_000,
+            "synthetic_tags": 30,
+        }
+    cache = plan.config.cache_dir or "data/cache"
+    options: Arguments = {"dataset": "synthetic", "cache_dir": cache, **world}
+    named = {name.removeprefix("synthetic_"): size for name, size in world.items()}
+    folder = Path(cache) / synthetic.World(**named).folder_name()
+    synthetic.write(synthetic.World(**named), folder)
+    ratings = str(folder / "ratings.csv")
+    sections = [
+        Section(
+            f"{world['synthetic_ratings']:,} ratings: CSV files to arrays",
+            [
+                Entry(
+                    "pandas.read_csv",
+                    f"{HOME}.peers:read_csv",
+                    {"path": ratings},
+                    "csv",
+                ),
+                around("CSV to arrays", "from_csv", options=options),
+                around("from the cache", "prepared", options=options),
+                around("split", "divided", options=options),
+            ],
+            "pandas reads ratings.csv alone and gives a table",
+            repeats=3,
+        )
+    ]
+    source = {"data": data_options(DataConfig(**options))}
+    batch = 64 if plan.smoke else 8_192
+    common: Arguments = {"source": source, "batch_size": batch}
+    sections.append(
+        Section(
+            f"An epoch of it at batch {batch:,}, genres and tags included",
+            [
+                ours("row-wise, lazy", "epoch", table_update="lazy", **common),
+                *torch(plan, "sparse", **common),
+            ],
+            repeats=3,
+            losses=True,
+        )
+    )
+    return sections
+
+
+SUITES: dict[str, Callable[[Plan], list[Section]]] = {
+    "step": step,
+    "seeds": seeds,
+    "evaluate": evaluate,
+    "startup": startup,
+    "scale": scale,
+    "prepare": prepare,
+}
