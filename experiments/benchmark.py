@@ -12,6 +12,7 @@ reaches of what the machine can do at most, measured in the same run. Written to
 """
 
 import dataclasses
+import importlib.util
 import shlex
 import sys
 import time
@@ -57,13 +58,15 @@ class BenchmarkOptions(DataConfig):
         """
         if self.suites == "all":
             return NAMES
-        names = tuple(name.strip() for name in self.suites.split(","))
+        names = tuple(dict.fromkeys(name.strip() for name in self.suites.split(",")))
         for name in names:
             if name not in NAMES:
                 raise ConfigError(
                     f"--suites wants any of {', '.join(NAMES)}, or all; found "
                     f"{name!r}.{nearest(name, NAMES)}"
                 )
+        if self.profile and "step" not in names:
+            raise ConfigError("--profile wants the suite step, whose epoch it records.")
         return names
 
 
@@ -74,48 +77,56 @@ def main(options: BenchmarkOptions) -> None:
     workdir = Path(options.workdir or default)
     if workdir.exists() and not (workdir.is_dir() and not any(workdir.iterdir())):
         raise RunError(f"--workdir={workdir} is there already; name a new folder.")
+    with_torch = importlib.util.find_spec("torch") is not None
+    if options.peers and not with_torch:
+        console.say(f"PyTorch is not installed, so it takes no part: {INSTALL}")
+    found = measure(options, names, workdir, options.peers and with_torch)
+    console.say("", f"written to {workdir}: {', '.join(sorted(write(workdir, found)))}")
+
+
+def write(workdir: Path, found: dict[str, Any]) -> list[str]:
+    """Writes what is known so far; the names of the files."""
     from experiments.bench import results
     from ncf_jax import pictures, report
 
-    found = measure(options, names, workdir)
-    page = results.markdown(found)
-    report.write_bytes(workdir / "benchmark.md", page.encode())
-    report.write_bytes(workdir / "benchmark.png", pictures.benchmark(found["suites"]))
-    report.write_bytes(workdir / "benchmark.json", report.dumps(found).encode())
-    console.say(
-        "", f"written to {workdir}: benchmark.json, benchmark.md, benchmark.png"
-    )
+    files = {
+        "benchmark.json": report.dumps(found).encode(),
+        "benchmark.md": results.markdown(found).encode(),
+    }
+    if picture := pictures.benchmark(found["suites"]):
+        files["benchmark.png"] = picture
+    for name, content in files.items():
+        report.write_bytes(workdir / name, content)
+    return list(files)
 
 
 def measure(
-    options: BenchmarkOptions, names: tuple[str, ...], workdir: Path
+    options: BenchmarkOptions, names: tuple[str, ...], workdir: Path, peers: bool
 ) -> dict[str, Any]:
-    """Every section of every suite: what benchmark.json holds."""
+    """Every section of every suite: what benchmark.json holds, written as it grows."""
     from experiments.bench import results, suites, timing
-    from experiments.bench.plan import Plan, ours
+    from experiments.bench.plan import Plan
 
     smoke = options.size == "smoke"
     plan = Plan(
         config=DataConfig(**{f.name: getattr(options, f.name) for f in FIELDS}),
         smoke=smoke,
-        peers=options.peers,
+        peers=peers,
         target_loss=options.target_loss,
         profile=str(workdir / "profile") if options.profile else "",
     )
-    sizes: dict[str, Any] = {"matrix": 64, "floats": 4096} if smoke else {}
-    [ceilings] = timing.compare([ours("ceilings", "ceilings", **sizes)], repeats=1)
-    if ceilings.missing is not None:
-        raise RunError(f"Nothing can be measured: {ceilings.missing}")
     found: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
         "size": options.size,
-        "device": ceilings.about,
+        "device": {},
         "suites": {},
     }
-    console.say(results.machine(found))
     for name in names:
         found["suites"][name] = []
+        ceilings = measure_ceilings(smoke)
+        found["device"] = higher(found["device"], ceilings)
+        console.say("", results.machine({"device": ceilings}))
         for section in suites.SUITES[name](plan):
             console.say("", f"{name}: {section.title}")
             outcomes = timing.compare(
@@ -124,8 +135,9 @@ def measure(
                 say=console.say,
             )
             base = next((o for o in outcomes if o.missing is None), None)
-            entries = [results.figures(o, base, ceilings.about) for o in outcomes]
+            entries = [results.figures(o, base, ceilings) for o in outcomes]
             notes = [section.note] if section.note else []
+            notes += results.remarks(entries)
             # Losses of tiny sizes are those of their first draws.
             notes += results.unlike(entries) if section.losses and not smoke else []
             console.table(results.HEADER, [results.row(each) for each in entries])
@@ -133,9 +145,33 @@ def measure(
             found["suites"][name].append(
                 {"title": section.title, "notes": notes, "entries": entries}
             )
+            write(workdir, found)
     return found
 
 
+def measure_ceilings(smoke: bool) -> dict[str, Any]:
+    """What the device can do at most, with its name and versions.
+
+    Raises:
+      RunError: there is no device that works.
+    """
+    from experiments.bench import timing
+    from experiments.bench.plan import ours
+
+    sizes: dict[str, Any] = {"matrix": 64, "floats": 4096} if smoke else {}
+    [outcome] = timing.compare([ours("ceilings", "ceilings", **sizes)], repeats=1)
+    if outcome.missing is not None:
+        raise RunError(f"Nothing can be measured: {outcome.missing}")
+    return outcome.about
+
+
+def higher(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The device with the better of two measurements of its ceilings."""
+    ceilings = ("flops_per_second", "bytes_per_second")
+    return {**now, **{key: max(before.get(key, 0), now[key]) for key in ceilings}}
+
+
+INSTALL = "pip install -e '.[peers]'"
 FIELDS = dataclasses.fields(DataConfig)
 
 if __name__ == "__main__":

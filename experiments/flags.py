@@ -6,11 +6,13 @@ mistake ends the program with one sentence on standard error and the exit code o
 kind (`ncf_jax.errors`); nothing has been read or written by then.
 """
 
+import _thread
 import dataclasses
 import difflib
 import errno
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -149,6 +151,8 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
     """
     arguments = sys.argv[1:]
     keep_compiled()
+    if main.__module__ == "__main__":
+        sys.unraisablehook = _interrupt_again
     try:
         if HELP & set(arguments):
             print(f"{(text or '').strip()}\n\nflags:\n{define(options).get_help()}")
@@ -178,6 +182,14 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         _fail(OUT_OF_MEMORY, 6)
+
+
+def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Ctrl-C may fall into a library's callback, where Python drops the exception."""
+    if lost.exc_type is KeyboardInterrupt:
+        threading.Timer(0.05, _thread.interrupt_main).start()  # when this is over
+    else:
+        sys.__unraisablehook__(lost)
 
 
 HELP = {"--help", "-h", "-help", "--helpfull", "--helpshort"}

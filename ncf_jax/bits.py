@@ -41,21 +41,21 @@ def words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 def dropout(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
     """Sets a share `rate` of the units of `x` [..., D] to zero and scales the others.
 
-    Two units share a word, so the rate is a multiple of 1/65536; the scale is that of
-    the rate so rounded, and the expectation is `x` exactly.
+    Two units share a word, so the rate is a multiple of 1/65536 below 1; the scale is
+    that of the rate so rounded, and the expectation is `x` exactly.
 
     Example:
       >>> float(dropout(jax.random.key(0), jnp.ones((100, 100)), 0.5).max())
       2.0
     """
-    below = round(rate * 65536)
+    below = min(round(rate * 65536), 65535)
     if below == 0:
         return x
     width = x.shape[-1]
     pairs = words(key, (*x.shape[:-1], (width + 1) // 2))
     low, high = pairs & 0xFFFF, pairs >> 16
     keep = jnp.concatenate([low >= below, high >= below], axis=-1)[..., :width]
-    scale = 65536 / max(65536 - below, 1)  # a rate of 1 keeps nothing to be scaled
+    scale = 65536 / (65536 - below)
     return jnp.where(keep, x * scale, 0.0)
 
 

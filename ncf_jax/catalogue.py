@@ -45,8 +45,10 @@ def score_catalogue(
       [R, B, I] float32, not clipped.
     """
 
+    each = budget // _count(params)
+
     def one_seed(params: Params) -> jax.Array:
-        score = _scorer(model, params, features, budget)
+        score = _scorer(model, params, features, each)
         return jax.lax.map(score, user) * RATING_MAX
 
     return _each_seed(one_seed, params)

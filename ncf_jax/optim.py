@@ -115,8 +115,8 @@ class RowState(NamedTuple):
     Attributes:
       moments: [M, 2, ...], the mean of gradients and of their squares, side by side so
         that a row's memory is fetched once.
-      mark: [M] int32, the step at which the row was last moved; while a step runs, the
-        place in the batch of one of its examples.
+      mark: [M] int32, the step at which catch-up last moved the row. While a step runs,
+        and afterwards too for lazy, the place in a batch of one of its examples.
     """
 
     moments: jax.Array

@@ -156,8 +156,10 @@ def _png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def benchmark(suites: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
+def benchmark(suites: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes | None:
     """A panel for each section of a benchmark: medians as bars, least to most as lines.
+
+    None where nothing was measured.
 
     Args:
       suites: suite -> sections with `title` and `entries`, as benchmark.json has them.
@@ -168,6 +170,8 @@ def benchmark(suites: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
         for section in each
         if (shown := [e for e in section["entries"] if e["missing"] is None])
     ]
+    if not sections:
+        return None
     heights = [0.28 * len(shown) + 0.75 for _, shown in sections]
     figure = Figure(figsize=(8, sum(heights) + 0.2), layout="constrained")
     FigureCanvasAgg(figure)

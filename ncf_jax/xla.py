@@ -35,7 +35,10 @@ def keep_compiled() -> None:
     JAX is imported; a folder of your own, or none, is chosen with
     JAX_COMPILATION_CACHE_DIR or JAX_ENABLE_COMPILATION_CACHE=false.
     """
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return  # a user without a home keeps nothing
     os.environ.setdefault(CACHE_VARIABLE, str(Path(home) / "ncf_jax" / "xla"))
     # Everything is kept: what is quick to compile is quicker to read.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

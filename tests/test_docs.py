@@ -10,7 +10,7 @@ import ncf_jax
 from ncf_jax.config import CLOSED_FORM_MODELS, GRADIENT_MODELS
 from tests.conftest import ROOT
 
-DOCS = ["docs/architecture.md", "docs/extending.md"]
+DOCS = ["docs/architecture.md", "docs/extending.md", "docs/performance.md"]
 GAPS = re.compile(r"^[A-Z]{4,}$|TODO|FIXME|XXX", re.MULTILINE)
 PAGES = ["README.md", "docs/extending.md"]
 
@@ -87,7 +87,7 @@ def test_links_between_files_lead_somewhere(page):
 
 
 def test_commands_in_the_readme_exist_and_know_their_flags():
-    from experiments import evaluate, flags, prepare, recommend
+    from experiments import benchmark, evaluate, flags, prepare, recommend
     from ncf_jax.config import Config
 
     options = {
@@ -95,6 +95,7 @@ def test_commands_in_the_readme_exist_and_know_their_flags():
         "prepare": prepare.PrepareOptions,
         "evaluate": evaluate.EvaluateOptions,
         "recommend": recommend.RecommendOptions,
+        "benchmark": benchmark.BenchmarkOptions,
     }
     text = (ROOT / "README.md").read_text().replace("\\\n", " ")
     found = re.findall(r"python -m experiments\.(\w+) ?([^`\n&#]*)", text)

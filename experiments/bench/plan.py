@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     Attributes:
       config: the data of the reference experiment.
       smoke: small sizes.
-      peers: whether PyTorch takes part.
+      peers: whether PyTorch takes part; it is installed.
       target_loss: validation loss to be reached.
       profile: folder for traces, or empty.
     """
@@ -57,9 +57,9 @@ def ours(name: str, factory: str, **arguments: Any) -> Entry:
     return Entry(name, f"{HOME}.ours:{factory}", arguments)
 
 
-def around(name: str, factory: str, **arguments: Any) -> Entry:
-    """One of our contestants around training; likewise."""
-    return Entry(name, f"{HOME}.around:{factory}", arguments)
+def around(name: str, factory: str, group: str = "jax", **arguments: Any) -> Entry:
+    """One of our contestants around training; with a group, in a process of its own."""
+    return Entry(name, f"{HOME}.around:{factory}", arguments, group)
 
 
 def torch(plan: Plan, *kinds: str, **arguments: Any) -> list[Entry]:

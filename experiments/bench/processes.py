@@ -25,7 +25,10 @@ def command(
       warm: a first run fills the caches of XLA; otherwise XLA's is off.
     """
     scratch = tempfile.TemporaryDirectory()  # removed with the process
-    kept = {"JAX_COMPILATION_CACHE_DIR": str(Path(scratch.name) / "xla")}
+    kept = {
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "JAX_COMPILATION_CACHE_DIR": str(Path(scratch.name) / "xla"),
+    }
     environment = {**os.environ, **(kept if warm else OFF)}
 
     def run() -> None:

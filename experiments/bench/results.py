@@ -1,5 +1,6 @@
 """Outcomes -> JSON-ready figures -> rows of a table, text or Markdown."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +46,8 @@ def figures(
         "ratio": statistics.median(turns),
         "ratio_min": min(turns),
         "ratio_max": max(turns),
-        "losses": outcome.losses,
+        # JSON has no NaN; a loss that became one is null.
+        "losses": [x if math.isfinite(x) else None for x in outcome.losses],
         "peak_mib": outcome.peak_mib,
         "about": about,
     }
@@ -91,9 +93,15 @@ def row(found: Mapping[str, Any]) -> list[str]:
         maybe("examples_per_second", "{:,.0f}"),
         maybe("flops_share", "{:.0%}"),
         maybe("bytes_share", "{:.0%}"),
-        f"{found['losses'][-1]:.4f}" if found["losses"] else "–",
+        _loss(found["losses"]),
         f"{found['peak_mib']:,.0f} MiB",
     ]
+
+
+def _loss(losses: Sequence[float | None]) -> str:
+    if not losses:
+        return "–"
+    return "not finite" if losses[-1] is None else f"{losses[-1]:.4f}"
 
 
 def unlike(found: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -103,15 +111,47 @@ def unlike(found: Sequence[Mapping[str, Any]]) -> list[str]:
         for each in found
         if each["missing"] is None and each["losses"]
     }
-    if not losses:
+    finite = [loss for loss in losses.values() if loss is not None]
+    if not finite:
         return []
-    middle = statistics.median(losses.values())
+    middle = statistics.median(finite)
     return [
-        f"{name} ended with a loss of {loss:.4f} where the middle one is "
+        f"{name} ended with a loss of {_loss([loss])} where the middle one is "
         f"{middle:.4f}: it may not have done the same work."
         for name, loss in losses.items()
-        if abs(loss - middle) > ALIKE * middle
+        if loss is None or abs(loss - middle) > ALIKE * middle
     ]
+
+
+def remarks(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was measured besides turns: compilation, XLA's count, who is missing."""
+    present = [each for each in found if each["missing"] is None]
+    notes = [f"Left out: {e['name']}: {e['missing']}" for e in found if e["missing"]]
+    if notes and present and present[0] is not found[0]:
+        notes.append(f"Ratios are to {present[0]['name']}.")
+    compiled = [
+        f"{each['name']} {seconds(each['about']['compile_seconds'])}"
+        for each in present
+        if "compile_seconds" in each["about"]
+    ]
+    if compiled:
+        notes.append(f"Compilation, not in the times above: {', '.join(compiled)}.")
+    counted = [
+        f"{each['name']} {each['about']['xla_flops'] / each['about']['flops']:.2f}"
+        for each in present
+        if each["about"].get("xla_flops")
+    ]
+    if counted:
+        notes.append(
+            f"XLA's FLOPs, elementwise ones included, over those of the products "
+            f"counted here: {', '.join(counted)}."
+        )
+    notes += [
+        f"{each['name']}: {each['about']['epochs']} epochs."
+        for each in present
+        if "epochs" in each["about"]
+    ]
+    return notes
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -124,7 +164,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             rows = [list(HEADER), ["---", *["--:"] * (len(HEADER) - 1)]]
             rows += [row(found) for found in section["entries"]]
             lines += [f"| {' | '.join(cells)} |" for cells in rows]
-            lines += ["", *section["notes"], ""]
+            lines += ["", " ".join(section["notes"]), ""]
     return "\n".join(lines)
 
 

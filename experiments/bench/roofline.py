@@ -12,13 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from ncf_jax.models import divide
+from ncf_jax.types import Batch, Learner, TrainState
 from ncf_jax.xla import compiler_options
 
 MATRIX, COPY = 2048, 2**26  # rows of a matrix; floats of an array (256 MiB)
+TIMES = 4
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -57,8 +61,16 @@ def count(function: Callable[..., Any], *arguments: Any) -> dict[str, float]:
     return {"flops": flops, "product_bytes": size}
 
 
-def step_cost(learner: Any, state: Any, batch: Any, key: Any, row_wise: bool) -> dict:
-    """What a step must do: FLOPs of its products, bytes it must move at least.
+def step_cost(
+    model: nn.Module,
+    learner: Learner,
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    row_wise: bool,
+) -> dict[str, Any]:
+    """What a step does: FLOPs of its products, and bytes as if no cache helped.
 
     Bytes are those of the products' operands and results, and of parameters and
     optimizer state, each read and written once; with a row-wise optimizer, of tables
@@ -69,48 +81,60 @@ def step_cost(learner: Any, state: Any, batch: Any, key: Any, row_wise: bool) ->
       elementwise operations included.
     """
     counted = count(learner.step, state, batch, key)
-    rows = batch.user.shape[0]
-    moved = 0
-    for leaf in jax.tree.leaves((state.params, state.opt_state)):
-        # A table is what has more rows than any layer has; in each step row by row.
-        part = min(leaf.shape[0], rows) if row_wise and leaf.ndim else None
-        size = leaf.size * leaf.dtype.itemsize
-        if part is not None and leaf.shape[0] > rows:
-            size = size // leaf.shape[0] * part
-        moved += 2 * size
+    moved = _size((state.params, state.opt_state))
+    if row_wise:
+        tables, _ = divide(model, state.params)
+        by_row = jax.tree.leaves((tables, state.opt_state[0]))
+        rows = batch.user.shape[0]
+        moved -= sum(_size(x) // x.shape[0] * max(0, x.shape[0] - rows) for x in by_row)
     analysis = jax.jit(learner.step).lower(state, batch, key).cost_analysis() or {}
     if isinstance(analysis, list):  # as earlier versions of JAX gave it
         analysis = analysis[0]
     return {
         "flops": counted["flops"],
-        "bytes": counted["product_bytes"] + moved,
+        "bytes": counted["product_bytes"] + 2 * moved,
         "xla_flops": analysis.get("flops"),
         "xla_bytes": analysis.get("bytes accessed"),
     }
 
 
+def _size(tree: Any) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
 def ceilings(matrix: int = MATRIX, floats: int = COPY) -> dict[str, float]:
-    """FLOP/s of a large matrix product and bytes/s of a copy, the best of several."""
-    a = jnp.full((matrix, matrix), 1e-3)
-    product = jax.jit(jnp.matmul)
-    ways = product, product.lower(a, a).compile(compiler_options())
-    fastest = min(_best(functools.partial(way, a, a)) for way in ways)
+    """FLOP/s of a large matrix product and bytes/s of a copy, the best of several.
+
+    Each is done `TIMES` times in one program, so that no call is timed.
+    """
+    a = jnp.full((matrix, matrix), 1 / matrix)
+
+    def products(a: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, TIMES, lambda _, x: x @ a, a)
+
+    program = jax.jit(products)
+    ways = program, program.lower(a).compile(compiler_options())
+    fastest = min(_best(functools.partial(way, a)) for way in ways)
     # In place: a new array each time would be timed for the pages it touches first.
     kept = [jnp.zeros(floats)]
     size = 2 * kept[0].nbytes
-    add = jax.jit(lambda x: x + 1, donate_argnums=0)
+
+    def sums(x: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, TIMES, lambda _, x: x + 1, x)
+
+    add = jax.jit(sums, donate_argnums=0)
 
     def copy() -> jax.Array:
         kept.append(add(kept.pop()))
         return kept[0]
 
     return {
-        "flops_per_second": 2 * matrix**3 / fastest,
-        "bytes_per_second": size / _best(copy),
+        "flops_per_second": TIMES * 2 * matrix**3 / fastest,
+        "bytes_per_second": TIMES * size / _best(copy),
     }
 
 
-def _best(function: Callable[[], Any], tries: int = 7) -> float:
+def _best(function: Callable[[], Any], tries: int = 5) -> float:
     seconds = []
     for _ in range(tries + 1):  # the first compiles
         began = time.perf_counter()

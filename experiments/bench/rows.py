@@ -27,7 +27,7 @@ def prepared(options: dict[str, Any]) -> tuple[Interactions, Interactions, int, 
 
 
 def random(users: int, items: int, rows: int, seed: int = 0) -> Interactions:
-    """Rows with users and items drawn evenly, so that none is in a cache by favour."""
+    """Rows with users and items drawn evenly: each is as likely to be in no cache."""
     rng = np.random.default_rng(seed)
     return Interactions(
         user=rng.integers(0, users, rows, dtype=np.int32),
@@ -38,6 +38,24 @@ def random(users: int, items: int, rows: int, seed: int = 0) -> Interactions:
             tags=rng.normal(0, 0.1, (items, TAGS)).astype(np.float32),
         ),
     )
+
+
+def pieces(data: Interactions, size: int | None) -> list[Interactions]:
+    """The rows in pieces of `size`, of which each turn takes the next; None: whole.
+
+    A turn that had the rows of the last one would find them in the caches.
+    """
+    if size is None:
+        return [data]
+    return [
+        dataclasses.replace(
+            data,
+            user=data.user[start : start + size],
+            item=data.item[start : start + size],
+            rating=data.rating[start : start + size],
+        )
+        for start in range(0, len(data.user) - size + 1, size)
+    ]
 
 
 def load(source: dict[str, Any]) -> tuple[Interactions, int, int]:

@@ -4,6 +4,7 @@
 nothing.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from experiments.bench.plan import (
 from experiments.bench.rows import data_options
 from experiments.bench.timing import Entry
 from ncf_jax.config import DataConfig
+from ncf_jax.errors import ConfigError
 
 
 def step(plan: Plan) -> list[Section]:
@@ -62,6 +64,9 @@ def step(plan: Plan) -> list[Section]:
     ]
 
 
+TURNS = 8
+
+
 def scale(plan: Plan) -> list[Section]:
     """Steps on tables of growing size."""
     sizes = [(610, 2_269), (100_000, 50_000), (2_000_000, 500_000)]
@@ -71,22 +76,18 @@ def scale(plan: Plan) -> list[Section]:
     sections = []
     for batch in batches:
         steps = 3 if plan.smoke else 100 if batch == 512 else 20
-        worlds = [
-            {"random": {"users": users, "items": items, "rows": steps * batch}}
+        rows = TURNS * steps * batch  # so that each turn has rows of its own
+        worlds: list[Arguments] = [
+            {"random": {"users": users, "items": items, "rows": rows}}
             for users, items in sizes
         ]
         for (users, items), world in zip(sizes, worlds, strict=True):
             common: Arguments = {"source": world, "batch_size": batch, "steps": steps}
             entries = [
                 ours("row-wise, lazy", "epoch", table_update="lazy", **common),
+                ours("row-wise, catch-up", "epoch", table_update="catch_up", **common),
                 *torch(plan, "sparse", **common),
             ]
-            if (users, items) != sizes[-1]:
-                entries[1:1] = [
-                    ours(
-                        "row-wise, catch-up", "epoch", table_update="catch_up", **common
-                    )
-                ]
             title = f"{users:,} users x {items:,} items, batch {batch:,}"
             sections.append(Section(title, entries, losses=True))
         large: Arguments = {"source": worlds[-1], "batch_size": batch}
@@ -98,7 +99,8 @@ def scale(plan: Plan) -> list[Section]:
                     ours("row-wise, lazy", "epoch", table_update="lazy", **few),
                     *torch(plan, "dense", **few),
                 ],
-                "few steps: each of PyTorch's moves every row",
+                "few steps, for each of PyTorch's moves every row; losses are still "
+                "those of the first draws",
                 repeats=3,
             )
         )
@@ -145,7 +147,7 @@ def evaluate(plan: Plan) -> list[Section]:
             "Every metric, with intervals", [around("test", "judged", source=source)]
         ),
         Section(
-            f"Scores of every item for {users} users",
+            "Scores of every item for up to 610 users",
             [
                 around("by halves", "scores", way="halves", **each),
                 around("by halves, best 10 only", "scores", way="best", **each),
@@ -158,10 +160,13 @@ def evaluate(plan: Plan) -> list[Section]:
 def startup(plan: Plan) -> list[Section]:
     """Whole commands, with cold and with warm caches."""
     config = plan.config
-    flags = [f"--dataset={config.dataset}", f"--data_dir={config.data_dir}"]
+    flags = [
+        f"--{field.name}={getattr(config, field.name)}"
+        for field in dataclasses.fields(DataConfig)
+        if field.name != "cache_dir" and getattr(config, field.name) != field.default
+    ]
     if plan.smoke:
-        flags += ["--epochs=1", "--synthetic_users=40", "--synthetic_items=60"]
-        flags += ["--synthetic_ratings_per_user=20"]
+        flags.append("--epochs=1")
     train = "experiments.train"
 
     def whole(name: str, module: str, words: list[str], **more: Any) -> Entry:
@@ -211,7 +216,9 @@ def prepare(plan: Plan) -> list[Section]:
             "synthetic_ratings": 1_000,
             "synthetic_tags": 30,
         }
-    cache = plan.config.cache_dir or "data/cache"
+    cache = plan.config.cache_dir
+    if not cache:
+        raise ConfigError("The suite prepare wants a --cache_dir for its files.")
     options: Arguments = {"dataset": "synthetic", "cache_dir": cache, **world}
     named = {name.removeprefix("synthetic_"): size for name, size in world.items()}
     folder = Path(cache) / synthetic.World(**named).folder_name()
@@ -227,9 +234,9 @@ def prepare(plan: Plan) -> list[Section]:
                     {"path": ratings},
                     "csv",
                 ),
-                around("CSV to arrays", "from_csv", options=options),
-                around("from the cache", "prepared", options=options),
-                around("split", "divided", options=options),
+                around("CSV to arrays", "from_csv", "ours", options=options),
+                around("from the cache", "prepared", "cache", options=options),
+                around("split", "divided", "split", options=options),
             ],
             "pandas reads ratings.csv alone and gives a table",
             repeats=3,

@@ -55,17 +55,21 @@ def compare(
     entries: Sequence[Entry],
     *,
     repeats: int,
-    environment: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Outcome]:
     """Has every entry take `repeats` turns, one after the other, round by round.
 
-    A drifting machine then slows all of them alike. An entry whose library is missing
-    is left out and says so.
+    A drifting machine then slows all of them alike. An entry whose library is missing,
+    or that fails, is left out from then on, and its outcome says why.
     """
+    missing: dict[str, str] = {}
+
+    def leave_out(entry: Entry, reason: str) -> None:
+        missing[entry.name] = reason
+        say(f"  left out: {entry.name}: {reason}")
+
     with contextlib.ExitStack() as stack:
         places: dict[str, tuple[Worker, int]] = {}
-        missing: dict[str, str] = {}
         about: dict[str, dict[str, Any]] = {}
         for group in dict.fromkeys(entry.group for entry in entries):
             members = [entry for entry in entries if entry.group == group]
@@ -74,18 +78,26 @@ def compare(
                 for entry in members
             ]
             try:
-                worker = stack.enter_context(Worker(specs, environment))
+                worker = stack.enter_context(Worker(specs))
             except RunError as error:
-                say(f"  left out: {', '.join(e.name for e in members)}: {error}")
-                missing |= {entry.name: str(error) for entry in members}
+                for entry in members:
+                    leave_out(entry, str(error))
                 continue
             for number, entry in enumerate(members):
                 places[entry.name] = worker, number
                 about[entry.name] = worker.about[number]
-        turns: dict[str, list[dict[str, Any]]] = {name: [] for name in places}
+                if "error" in about[entry.name]:
+                    leave_out(entry, about[entry.name]["error"])
+        turns: dict[str, list[dict[str, Any]]] = {entry.name: [] for entry in entries}
         for _ in range(repeats):
-            for name, (worker, number) in places.items():
-                turns[name].append(worker.run(number))
+            for entry in entries:
+                if entry.name in missing:
+                    continue
+                worker, number = places[entry.name]
+                try:
+                    turns[entry.name].append(worker.run(number))
+                except RunError as error:
+                    leave_out(entry, str(error))
     return [
         Outcome(entry.name, [], [], 0.0, {}, missing[entry.name])
         if entry.name in missing
@@ -94,7 +106,7 @@ def compare(
             [turn["seconds"] for turn in turns[entry.name]],
             [t["loss"] for t in turns[entry.name] if t["loss"] is not None],
             turns[entry.name][-1]["peak_mib"],
-            about[entry.name],
+            turns[entry.name][-1]["about"],
         )
         for entry in entries
     ]

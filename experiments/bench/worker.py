@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -37,22 +38,23 @@ class Contestant(NamedTuple):
 class Worker:
     """A worker process as its owner sees it."""
 
-    def __init__(
-        self,
-        specs: Sequence[Mapping[str, Any]],
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Starts the process and waits until its contestants are made.
 
+        `about` has what is known of each; of one that could not be made, its `error`.
+
         Raises:
-          RunError: one could not be made; the sentence says why.
+          RunError: the process ended.
         """
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **(environment or {})},
+            # Compilation is measured, so none may come out of a cache.
+            env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+            # With the commands that it starts, it is a group that can be ended whole.
+            start_new_session=True,
         )
         try:
             self.about: list[dict[str, Any]] = self._ask(list(specs))["about"]
@@ -61,7 +63,11 @@ class Worker:
             raise
 
     def run(self, number: int) -> dict[str, Any]:
-        """Runs a contestant: `seconds`, `loss` and the process's `peak_mib` so far."""
+        """Runs a contestant: `seconds`, `loss`, `about`, its process's `peak_mib`.
+
+        Raises:
+          RunError: it failed, or the process ended; the sentence says why.
+        """
         return self._ask(number)
 
     def _ask(self, message: Any) -> dict[str, Any]:
@@ -82,9 +88,16 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.wait()
+        """Ends the process: at its own pace when it is idle, or else by force."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):  # what it had not read
@@ -103,6 +116,21 @@ def make(factory: str, arguments: Mapping[str, Any]) -> Contestant:
     """Calls `module:function` with the arguments."""
     module, function = factory.split(":")
     return getattr(importlib.import_module(module), function)(**arguments)
+
+
+def attempt(factory: str, arguments: Mapping[str, Any]) -> Contestant:
+    """As `make`; of one that cannot be made, `about` says why as `error`."""
+    try:
+        return make(factory, arguments)
+    except Exception as error:
+        return Contestant(lambda: None, {"error": in_words(error)})
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong, for whoever is not interested in where."""
+    if isinstance(error, ImportError):
+        return f"{error.name or 'A library'} is not installed."
+    return f"{type(error).__name__}: {error}"
 
 
 def peak_mib() -> float:
@@ -126,17 +154,22 @@ def serve() -> None:
         message = json.loads(line)
         try:
             if isinstance(message, list):
-                contestants = [make(**spec) for spec in message]
+                contestants = [attempt(**spec) for spec in message]
                 answer({"about": [dict(each.about) for each in contestants]})
                 continue
             began = time.perf_counter()
             loss = contestants[message].run()
             seconds = time.perf_counter() - began
-            answer({"seconds": seconds, "loss": loss, "peak_mib": peak_mib()})
-        except ImportError as error:
-            answer({"error": f"{error.name or 'A library'} is not installed."})
+            answer(
+                {
+                    "seconds": seconds,
+                    "loss": loss,
+                    "about": dict(contestants[message].about),
+                    "peak_mib": peak_mib(),
+                }
+            )
         except Exception as error:
-            answer({"error": f"{type(error).__name__}: {error}"})
+            answer({"error": in_words(error)})
 
 
 if __name__ == "__main__":

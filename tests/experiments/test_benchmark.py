@@ -93,8 +93,9 @@ def test_startup_runs_whole_commands(tmp_path, capsys):
     )
     benchmark.main(options)
     out = capsys.readouterr().out
-    assert "warm" in out
     assert "train --help" in out
+    found = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert all(entry["missing"] is None for entry in entries(found))
 
 
 def test_every_suite_has_sections_and_unlike_names():
@@ -135,6 +136,21 @@ class TestMistakes:
         with pytest.raises(RunError, match="no device"):
             benchmark.main(BenchmarkOptions(workdir=str(tmp_path / "x"), **TINY))
         assert not (tmp_path / "x").exists()
+
+    def test_a_profile_of_nothing(self):
+        with pytest.raises(ConfigError, match="wants the suite step"):
+            BenchmarkOptions(suites="seeds", profile=True).chosen()
+
+    def test_a_suite_named_twice_runs_once(self):
+        assert BenchmarkOptions(suites="seeds, step,seeds").chosen() == (
+            "seeds",
+            "step",
+        )
+
+    def test_without_a_cache_folder_there_is_nowhere_to_prepare(self):
+        plan = Plan(BenchmarkOptions(cache_dir=""), True, False, 0.03, "")
+        with pytest.raises(ConfigError, match="--cache_dir"):
+            suites.prepare(plan)
 
     def test_flags_become_options(self):
         options = flags.parse(BenchmarkOptions, ["--suites=all", "--nopeers"])

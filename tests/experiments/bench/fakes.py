@@ -1,6 +1,8 @@
 """Contestants that are made in a worker's process, for tests of the plumbing."""
 
 import os
+import subprocess
+import tempfile
 import time
 
 from experiments.bench.worker import Contestant
@@ -46,3 +48,26 @@ def chatty():
     """Prints where answers go."""
     print("hello from a library")
     return Contestant(lambda: print("and again"), {})
+
+
+def tidy(folder):
+    """Has a folder for as long as its process lives."""
+    scratch = tempfile.TemporaryDirectory(dir=folder)
+    return Contestant(lambda: None if scratch else 0.0, {})
+
+
+def parent(pid):
+    """Starts a process that takes long, and waits for it."""
+
+    def run():
+        child = subprocess.Popen(["sleep", "1000"])
+        with open(pid, "w") as file:
+            file.write(str(child.pid))
+        child.wait()
+
+    return Contestant(run, {})
+
+
+def environment(name):
+    """Says what a variable is."""
+    return Contestant(lambda: None, {"value": os.environ.get(name)})

@@ -75,6 +75,10 @@ class TestUnlike:
         [sentence] = results.unlike(self.found(0.100, 0.101, 0.2))
         assert sentence.startswith("c2 ended with a loss of 0.2000")
 
+    def test_one_that_is_not_finite_is_named(self):
+        [sentence] = results.unlike(self.found(0.1, float("nan"), 0.1))
+        assert "c1 ended with a loss of not finite" in sentence
+
     def test_nothing_to_compare(self):
         assert results.unlike(self.found()) == []
 
@@ -85,6 +89,27 @@ class TestUnlike:
 )
 def test_durations(value, text):
     assert results.seconds(value) == text
+
+
+def test_remarks_say_what_is_not_in_the_times():
+    one = outcome(compile_seconds=1.5, flops=10, xla_flops=12.0, epochs=4)
+    entries = [
+        results.figures(Outcome("x", [], [], 0.0, {}, "gone."), one, CEILINGS),
+        results.figures(one, one, CEILINGS),
+    ]
+    text = " ".join(results.remarks(entries))
+    assert "Left out: x: gone." in text
+    assert "Ratios are to a." in text
+    assert "a 1.5 s" in text
+    assert "a 1.20" in text
+    assert "4 epochs" in text
+    assert results.remarks([results.figures(outcome(), outcome(), CEILINGS)]) == []
+
+
+def test_a_loss_that_is_not_finite_is_null_and_shown():
+    found = results.figures(outcome(losses=[float("nan")]), outcome(), CEILINGS)
+    assert found["losses"] == [None]
+    assert "not finite" in results.row(found)
 
 
 def test_markdown_has_each_section_as_a_table():

@@ -41,6 +41,23 @@ def test_a_missing_library_leaves_the_others_in():
     assert "gone" in said[0]
 
 
+def test_one_that_fails_in_its_turn_is_left_out_from_then_on():
+    said = []
+    entries = [entry("fine"), entry("bad", kind="failing", when="running")]
+    fine, bad = compare(entries, repeats=2, say=said.append)
+    assert len(fine.seconds) == 2
+    assert bad.missing == "ValueError: it went wrong while running"
+    assert len(said) == 1
+
+
+def test_a_process_that_dies_takes_its_group_along_and_no_other():
+    entries = [entry("dies", kind="dying"), entry("same"), entry("other", group="two")]
+    dies, same, other = compare(entries, repeats=2)
+    assert "exit code 7" in dies.missing
+    assert "exit code 7" in same.missing
+    assert len(other.seconds) == 2
+
+
 def test_losses_are_kept_turn_by_turn():
     with_loss, without = compare([entry("a", loss=0.5), entry("b")], repeats=2)
     assert with_loss.losses == [0.5, 0.5]
