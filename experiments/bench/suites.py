@@ -130,7 +130,7 @@ def seeds(plan: Plan) -> list[Section]:
         Section(
             "An epoch of several seeds together",
             [
-                ours(f"{count} seeds", "epoch", seeds=count, **common)
+                ours(f"seeds: {count}", "epoch", seeds=count, **common)
                 for count in ((1, 2) if plan.smoke else (1, 2, 5, 10))
             ],
             "times are of all seeds together",
