@@ -136,7 +136,7 @@ def test_the_registries_and_the_options_have_the_same_names():
 
 
 def test_no_file_speaks_of_one_machine():
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*"), *ROOT.rglob("*.py")]:
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.rglob("*.py")]:
         if any(part.startswith(".") for part in Path(path).relative_to(ROOT).parts):
             continue
         text = path.read_text()

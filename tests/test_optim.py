@@ -247,13 +247,14 @@ class TestRowWise:
     @settings(deadline=None, max_examples=60)
     @given(rows=presences, seed=st.integers(0, 2**31))
     def test_it_does_so_whatever_rows_are_present(self, kind, rows, seed):
-        g = gradients(seed)
-        table, state = by_rows(kind, 0.1, 0.3, rows, g)
-        x, m, v, _ = loop_by_rows(kind, 0.1, 0.3, rows, g)
-        # A square that is nearly zero is a quotient of small numbers: 1e-3, not 1e-5.
-        np.testing.assert_allclose(table, x, rtol=1e-3, atol=1e-3)
-        np.testing.assert_allclose(state.moments[:, 0], m, rtol=1e-3, atol=1e-5)
-        np.testing.assert_allclose(state.moments[:, 1], v, rtol=1e-3, atol=1e-5)
+        # Of one sign and without L2: where gradients cancel to nearly nothing Adam
+        # divides rounding errors by each other, and no tolerance would be right.
+        g = np.abs(gradients(seed)) + np.float32(0.1)
+        table, state = by_rows(kind, 0.1, 0.0, rows, g)
+        x, m, v, _ = loop_by_rows(kind, 0.1, 0.0, rows, g)
+        np.testing.assert_allclose(table, x, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(state.moments[:, 0], m, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(state.moments[:, 1], v, rtol=1e-4, atol=1e-6)
 
     @both
     @pytest.mark.parametrize("width", [(), (2,), (2, 3)])
