@@ -2,6 +2,7 @@
 
 import functools
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,5 +41,8 @@ def keep_compiled() -> None:
     except RuntimeError:
         return  # a user without a home keeps nothing
     os.environ.setdefault(CACHE_VARIABLE, str(Path(home) / "ncf_jax" / "xla"))
+    # Where it cannot be kept it is compiled anew, which is no news to a user.
+    cannot = "Error (writing|reading) persistent compilation cache"
+    warnings.filterwarnings("ignore", cannot, UserWarning)
     # Everything is kept: what is quick to compile is quicker to read.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
