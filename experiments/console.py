@@ -112,8 +112,10 @@ class Progress:
 
 def results(found: dict[str, Any]) -> None:
     """The metrics table and what a reader of it must know."""
-    from ncf_jax import report
+    from ncf_jax import results as tables
 
     say("")
-    table(*report.table_rows(found))
-    say("", *report.footnotes(found))
+    table(*tables.table_rows(found))
+    say("")
+    table(*tables.more_rows(found))
+    say("", *tables.footnotes(found))

@@ -1,16 +1,25 @@
-"""Evaluate a run again, from its folder alone.
+"""Evaluate a run again, from its folder alone, as it was or by another reading.
 
   python -m experiments.evaluate --workdir=checkpoints/<run>
-  python -m experiments.evaluate --workdir=checkpoints/<run> --format=json
+  python -m experiments.evaluate --workdir=checkpoints/<run> --metrics=standard \\
+      --candidates=catalogue --k=10,20
 
-Prints the metrics of the last checkpoint and whether they are those of metrics.json.
-Nothing is written.
+Prints the metrics of the last checkpoint and whether they are those of metrics.json. By
+another reading, they are written below the run as evaluations/<reading>/, a folder that
+`experiments.compare` takes as it takes a run.
 """
 
 import dataclasses
+from pathlib import Path
 
 from experiments import console, flags
-from ncf_jax.config import Options, option
+from ncf_jax.config import Config, JudgeConfig, Options, option
+
+READINGS = ("metrics", "candidates", "k", "ties", "relevance_threshold")
+
+
+def _again(name: str) -> dict:
+    return {f.name: f for f in dataclasses.fields(JudgeConfig)}[name].metadata
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,39 +28,94 @@ class EvaluateOptions(Options):
 
     workdir: str = option("", "Run folder to evaluate (required).")
     format: str = option("table", "How to print.", choices=("table", "json"))
+    metrics: str = option(
+        "",
+        "Another reading than the run's.",
+        choices=("", *_again("metrics")["choices"]),
+    )
+    candidates: str = option(
+        "", "Other candidates.", choices=("", *_again("candidates")["choices"])
+    )
+    ties: str = option(
+        "", "Another tie rule.", choices=("", *_again("ties")["choices"])
+    )
+    k: tuple[int, ...] = option((), "Other cut-offs.", minimum=1, of=int)
+    relevance_threshold: float = option(
+        0.0, "Another threshold, stars; 0: the run's.", minimum=0.0, maximum=5.0
+    )
 
 
 def main(options: EvaluateOptions) -> None:
-    """Evaluates and prints."""
+    """Evaluates, prints, and writes where the reading is another."""
     import ncf_jax
-    from experiments import train
-    from ncf_jax import models, report
+    from experiments import finish
+    from ncf_jax import catalogue, models, report
+    from ncf_jax.results import make_results
 
     run = ncf_jax.load_run(options.workdir)
-    stored = report.read_results(run.workdir)
-    config = run.config
-    found = report.make_results(
+    config = reading(run.config, options)
+    judged = finish.Judged(
+        name=config.model,
         title=models.title(config),
-        dataset=run.dataset,
-        split=run.split,
+        judge=lambda rows: ncf_jax.evaluate(
+            run.model, run.params, run.dataset, rows, **finish.how(config, run.split)
+        ),
+        score=catalogue.scorer(run.model, run.params, run.dataset.features),
         seeds=range(config.seed, config.seed + config.num_seeds),
-        k=config.k,
-        evaluations=train.judge(run.model, run.params, run.dataset, run.split, config),
-        baselines={},
+        train_seconds=sum(row["seconds"] for row in report.read_history(run.workdir)),
+        uses_tags=models.uses_tags(config),
+    )
+    evaluations, seconds = finish.evaluate(judged, run.split)
+    found = make_results(
+        finish.about("experiments.train", judged, config, run.dataset, run.split),
+        run.dataset,
+        run.split,
+        evaluations,
+        {},
     )
     if options.format == "json":
         console.say(report.dumps(found).rstrip())
-        return
-    console.say(f"{run.workdir}: after epoch {run.epoch} of {config.epochs}")
-    console.results(found)
-    if stored is None:
-        console.say(
-            "The run is not finished: there is no metrics.json to compare with."
-        )
-    elif stored["metrics"] == found["metrics"]:
-        console.say("The same figures as in metrics.json, to the last digit.")
     else:
-        console.say(*differences(found["metrics"], stored["metrics"]))
+        console.say(f"{run.workdir}: after epoch {run.epoch} of {config.epochs}")
+        console.results(found)
+    if config != run.config:
+        folder = run.workdir / "evaluations" / name(config)
+        timing = {"train_seconds": judged.train_seconds, "evaluate_seconds": seconds}
+        report.write_evaluation(folder, run.dataset, evaluations, found["k"])
+        report.write_bytes(folder / "timing.json", report.dumps(timing).encode())
+        report.write_bytes(folder / "metrics.json", report.dumps(found).encode())
+        if options.format == "table":
+            console.say(f"written to {folder}")
+    elif options.format == "table":
+        console.say(*verdict(run.workdir, found))
+
+
+def reading(config: Config, options: EvaluateOptions) -> Config:
+    """The run's configuration, with what is asked for in place of its own."""
+    asked = {name: getattr(options, name) for name in READINGS}
+    return dataclasses.replace(config, **{n: v for n, v in asked.items() if v})
+
+
+def name(config: JudgeConfig) -> str:
+    """`standard-catalogue-k10-20`, and more where it is not as usual."""
+    parts = [config.metrics, config.candidates, "k" + "-".join(map(str, config.k))]
+    if config.ties != "expected":
+        parts.append(config.ties)
+    if config.relevance_threshold != 4.0:
+        parts.append(f"from{config.relevance_threshold}")
+    return "-".join(parts)
+
+
+def verdict(workdir: Path, found: dict) -> list[str]:
+    """Whether these figures are those of metrics.json."""
+    from ncf_jax import report
+
+    stored = report.read_results(workdir)
+    if stored is None:
+        return ["The run is not finished: there is no metrics.json to compare with."]
+    if stored["metrics"] == found["metrics"]:
+        return ["The same figures as in metrics.json, to the last digit."]
+    return differences(found["metrics"], stored["metrics"])
 
 
 def differences(ours: dict, theirs: dict) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from ncf_jax.config import Config, Options
+from ncf_jax.config import Options
 from ncf_jax.errors import ConfigError, NcfError
 from ncf_jax.xla import keep_compiled
 
@@ -48,6 +48,33 @@ class _Parser(flags.ArgumentParser):
         return self.kind.__name__
 
 
+class _ListParser(flags.ArgumentParser):
+    """Parses values between commas, each as a `_Parser` would."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.each = _Parser(kind)
+        self.syntactic_help = f"{self.each.syntactic_help}, or several between commas"
+
+    def parse(self, argument: Any) -> Any:
+        """A tuple of values."""
+        if isinstance(argument, tuple):
+            return argument
+        return tuple(self.each.parse(part) for part in argument.split(",") if part)
+
+    def flag_type(self) -> str:
+        """For absl's help."""
+        return "list"
+
+
+class _ListSerializer(flags.ArgumentSerializer):
+    """Values between commas, as they are given."""
+
+    def serialize(self, value: Any) -> str:
+        """`10,5,20`."""
+        return ",".join(map(str, value))
+
+
 class _BooleanParser(flags.BooleanParser):
     """absl's own, with a sentence for people."""
 
@@ -71,13 +98,14 @@ def define(options: type[Options]) -> flags.FlagValues:
             flags.DEFINE_boolean(field.name, default, text, flag_values=values)
             values[field.name].parser = _BooleanParser()
         else:
+            many = kind is tuple
             flags.DEFINE(
-                _Parser(kind),
+                _ListParser(field.metadata["of"]) if many else _Parser(kind),
                 field.name,
                 default,
                 text,
                 flag_values=values,
-                serializer=flags.ArgumentSerializer(),
+                serializer=_ListSerializer() if many else flags.ArgumentSerializer(),
             )
     return values
 
@@ -114,28 +142,41 @@ def parse(options: type[OptionsT], arguments: Sequence[str]) -> OptionsT:
     except flags.Error as error:
         text = str(error).removeprefix("flag ")
         raise ConfigError(text if text.startswith("--") else f"Flags: {text}") from None
-    if rest:
+    given = {name: values[name].value for name in names}
+    if rest and options.POSITIONAL:
+        given[options.POSITIONAL] = (*given[options.POSITIONAL], *rest)
+    elif rest:
         raise ConfigError(
             f"Expected flags only; found {rest[0]!r}. Write --name=value."
         )
-    return options(**{name: values[name].value for name in names})
+    return options(**given)
 
 
-def to_flagfile(config: Config) -> str:
+def to_flagfile(
+    config: Options, program: str = "experiments.train", **instead: str
+) -> str:
     """Every effective flag, a line each; `--flagfile` of it repeats the run.
 
     The workdir stands in a comment: repeating a run makes a new one.
+
+    Args:
+      config: the options.
+      program: what they are options of.
+      **instead: values in place of the given ones, such as the fingerprints found, so
+        that the flagfile refuses other data.
     """
     lines = [
         "# Every effective flag of this run. To repeat it:",
-        "#   python -m experiments.train --flagfile=<this file> --workdir=<new folder>",
+        f"#   python -m {program} --flagfile=<this file> --workdir=<new folder>",
     ]
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+        value = instead.get(field.name, getattr(config, field.name))
         if field.name == "workdir":
             continue
         if field.name in ("data_dir", "cache_dir") and value:
             value = Path(value).resolve()  # the same from any folder
+        if isinstance(value, tuple):
+            value = ",".join(map(str, value))
         text = str(value).lower() if isinstance(value, bool) else str(value)
         lines.append(f"--{field.name}={text}")
     return "\n".join(lines) + "\n"

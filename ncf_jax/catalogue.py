@@ -54,6 +54,14 @@ def score_catalogue(
     return _each_seed(one_seed, params)
 
 
+def scorer(
+    model: nn.Module, params: Params, features: ItemFeatures
+) -> Callable[[jax.Array], jax.Array]:
+    """A function from user index [B] to stars of every item [R, B, I]."""
+    features = jax.tree.map(jnp.asarray, features)
+    return lambda user: score_catalogue(model, params, user, features)
+
+
 @partial(jax.jit, static_argnums=(0,), static_argnames=("k", "budget"))
 def best_unseen(
     model: nn.Module,

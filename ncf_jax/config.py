@@ -15,126 +15,14 @@ found 'nfc'. Did you mean 'ncf'?
 """
 
 import dataclasses
-import difflib
-import hashlib
-import json
-import math
-from collections.abc import Mapping
-from typing import Any
 
-from ncf_jax.errors import ConfigError
+from ncf_jax.options import Options as Options
+from ncf_jax.options import differences as differences
+from ncf_jax.options import nearest as nearest
+from ncf_jax.options import option as option
 
 GRADIENT_MODELS = ("ncf",)
-MAX_INT = 2**31 - 1  # arrays on the device are indexed by int32
 CLOSED_FORM_MODELS = ("bias", "item_mean", "global_mean")
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    below: float | None = None,
-    only_with: Mapping[str, tuple[str, ...]] | None = None,
-    identity: bool = True,
-) -> Any:
-    """A dataclass field that is also a flag.
-
-    Args:
-      default: the value when nothing is given; its type is the option's type.
-      help: one line for `--help`.
-      choices: the allowed strings.
-      minimum: the smallest allowed number.
-      maximum: the largest allowed number; that of an int32 for whole numbers.
-      below: a number that the value must stay under.
-      only_with: other options and the values of theirs with which this one has an
-        effect; changing it with any other value is a contradiction.
-      identity: False for options that say where to look or write but do not change
-        any number, so that two runs which differ only there are the same run.
-    """
-    if type(default) is int and maximum is None:
-        maximum = MAX_INT
-    metadata = dict(
-        help=help,
-        choices=choices,
-        minimum=minimum,
-        maximum=maximum,
-        below=below,
-        only_with=only_with or {},
-        identity=identity,
-    )
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def nearest(found: str, names: tuple[str, ...]) -> str:
-    """A sentence that offers the closest of `names`, or nothing when none is close."""
-    close = difflib.get_close_matches(found, names, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What all option sets share: validation of each field against its metadata."""
-
-    def __post_init__(self) -> None:
-        """Checks each value.
-
-        Raises:
-          ConfigError: a value has the wrong type, is out of range or contradicts
-            another; the sentence names the flag.
-        """
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if _kind(field) is float and type(value) is int:
-                # 1 and 1.0 are the same option, and must be the same run.
-                object.__setattr__(self, field.name, float(value))
-            _check_value(field, getattr(self, field.name))
-        for field in dataclasses.fields(self):
-            _check_effect(field, self)
-
-
-def _kind(field: dataclasses.Field) -> type:
-    return type(field.default)
-
-
-def _is_a(value: Any, kind: type) -> bool:
-    # Python counts True as a whole number; an option does not.
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _check_value(field: dataclasses.Field, value: Any) -> None:
-    meta, kind = field.metadata, _kind(field)
-    flag = f"--{field.name}"
-    number = kind in (int, float)
-    if not _is_a(value, kind):
-        raise ConfigError(
-            f"{flag} wants a value of type {kind.__name__}; found {value!r}."
-        )
-    if meta["choices"] and value not in meta["choices"]:
-        wanted = ", ".join(meta["choices"])
-        hint = nearest(value, meta["choices"])
-        raise ConfigError(f"{flag} wants one of {wanted}; found {value!r}.{hint}")
-    if number and not math.isfinite(value):
-        raise ConfigError(f"{flag} wants a finite number; found {value!r}.")
-    if meta["minimum"] is not None and value < meta["minimum"]:
-        raise ConfigError(f"{flag} wants at least {meta['minimum']}; found {value!r}.")
-    if meta["maximum"] is not None and value > meta["maximum"]:
-        raise ConfigError(f"{flag} wants at most {meta['maximum']}; found {value!r}.")
-    if meta["below"] is not None and value >= meta["below"]:
-        raise ConfigError(f"{flag} wants less than {meta['below']}; found {value!r}.")
-
-
-def _check_effect(field: dataclasses.Field, options: Any) -> None:
-    value = getattr(options, field.name)
-    for other, values in field.metadata["only_with"].items():
-        if value != field.default and getattr(options, other) not in values:
-            raise ConfigError(
-                f"--{field.name}={value} has no effect with "
-                f"--{other}={getattr(options, other)}; leave it out, or choose "
-                f"--{other} among {', '.join(values)}."
-            )
 
 
 _SYNTHETIC = {"dataset": ("synthetic",)}
@@ -177,10 +65,24 @@ class DataConfig(Options):
     )
     split: str = option(
         "user_random",
-        "How interactions are divided: user_random is 70/15/15 inside each user.",
-        choices=("user_random",),
+        "How interactions are divided: user_random 70/15/15 inside each user; "
+        "global_time the latest 15 % to test, those before to validation; "
+        "leave_last_out each user's latest to test, the one before to validation.",
+        choices=("user_random", "global_time", "leave_last_out"),
     )
-    split_seed: int = option(42, "Seed of the split.", minimum=0, maximum=2**32 - 1)
+    split_seed: int = option(
+        42,
+        "Seed of the split.",
+        minimum=0,
+        maximum=2**32 - 1,
+        only_with={"split": ("user_random",)},
+    )
+    data_fingerprint: str = option(
+        "", "Refuse data of another fingerprint; empty: any.", identity=False
+    )
+    split_fingerprint: str = option(
+        "", "Refuse a split of another fingerprint; empty: any.", identity=False
+    )
     synthetic_users: int = option(
         300, "Users in the synthetic world.", minimum=10, only_with=_SYNTHETIC
     )
@@ -209,7 +111,36 @@ class DataConfig(Options):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(DataConfig):
+class JudgeConfig(DataConfig):
+    """How a model is judged."""
+
+    metrics: str = option(
+        "standard",
+        "Reading of the ranking metrics (docs/metrics.md).",
+        choices=("reference", "standard", "lenskit", "rectools", "graded"),
+    )
+    candidates: str = option(
+        "rated",
+        "What is ranked: rated, the user's own test items; catalogue, every item the "
+        "user has not rated in train.",
+        choices=("rated", "catalogue"),
+    )
+    k: tuple[int, ...] = option(
+        (10,), "Cut-offs of the ranking metrics, such as 10,5,20.", minimum=1, of=int
+    )
+    ties: str = option(
+        "expected",
+        "Tied candidates: expected over their orders, or the relevant ones first "
+        "(optimistic) or last (pessimistic).",
+        choices=("expected", "optimistic", "pessimistic"),
+    )
+    relevance_threshold: float = option(
+        4.0, "Stars from which an item is relevant.", minimum=0.5, maximum=5.0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(JudgeConfig):
     """One experiment, whole: the reference experiment's values are the defaults."""
 
     workdir: str = option(
@@ -294,37 +225,13 @@ class Config(DataConfig):
         minimum=0.0,
         only_with=_BIASES,
     )
-    k: int = option(10, "Cut-off of the ranking metrics.", minimum=1)
-    relevance_threshold: float = option(
-        4.0, "Stars from which an item is relevant.", minimum=0.5, maximum=5.0
+    tensorboard: bool = option(
+        False, "Write TensorBoard event files too.", identity=False
     )
     keep: int = option(
         3, "Checkpoints to keep (one is made each epoch).", minimum=1, identity=False
     )
 
-    def identity(self) -> dict[str, Any]:
-        """The options that decide the numbers, by name."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.metadata["identity"]
-        }
-
     def run_name(self) -> str:
         """`<dataset>-<model>-<8 hex digits>`: the same options, the same name."""
-        text = json.dumps(self.identity(), sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        return f"{self.dataset}-{self.model}-{digest[:8]}"
-
-
-def differences(theirs: Config, ours: Config) -> list[str]:
-    """The options that make two runs different, as `name: theirs there, ours here`.
-
-    Example:
-      >>> differences(Config(), Config(seed=1, workdir="elsewhere"))
-      ['--seed: 0 there, 1 here']
-    """
-    a, b = theirs.identity(), ours.identity()
-    return [
-        f"--{name}: {a[name]} there, {b[name]} here" for name in a if a[name] != b[name]
-    ]
+        return f"{self.dataset}-{self.model}-{self.digest()}"

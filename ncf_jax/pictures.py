@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ncf_jax import report
+from ncf_jax import results as tables
 
 INK, MUTED, RULE = "#1a1a1a", "#666666", "#bbbbbb"
 TRAIN, VALID, WARNING = "#7a8fa6", "#b5482a", "#b00020"
@@ -21,7 +21,7 @@ DPI = 200
 
 def metrics_table(results: dict[str, Any]) -> bytes:
     """The metrics table as one would set it in a paper; the best figures are bold."""
-    header, rows = report.table_rows(results)
+    header, rows = tables.table_rows(results)
     label_width = 0.09 * max(len(row[0]) for row in rows) + 0.7
     column_width = 1.0 if len(results["seeds"]) == 1 else 1.55
     right = label_width + 0.35 + column_width * (len(header) - 2)
@@ -29,7 +29,7 @@ def metrics_table(results: dict[str, Any]) -> bytes:
     # A letter of the notes is about 0.053 inches wide.
     notes = [
         (piece, results["synthetic"] and number == 0)
-        for number, note in enumerate(report.footnotes(results))
+        for number, note in enumerate(tables.footnotes(results))
         for piece in textwrap.wrap(note, int((width - 0.6) / 0.053))
     ]
     height = 0.3 * len(rows) + 0.28 * len(notes) + 1.25

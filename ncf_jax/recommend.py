@@ -99,7 +99,7 @@ def recommend(
         raise RunError(NOT_FINITE)
     stars = np.clip(score, RATING_MIN, RATING_MAX)
     return [
-        _movie(dataset, int(i), float(s)) for i, s in zip(unseen, stars, strict=True)
+        movie(dataset, int(i), float(s)) for i, s in zip(unseen, stars, strict=True)
     ]
 
 
@@ -121,6 +121,33 @@ def similar(
             f"{dataset.label} that were kept; movieIds go from "
             f"{dataset.item_ids.min()} to {dataset.item_ids.max()}, with gaps."
         )
+    rows = item_vectors(model, params, dataset)
+    if rows is None:
+        raise RunError(
+            f"{type(model).__name__} has a single number for each item, so no item is "
+            f"similar to another; choose a run of a model with embeddings."
+        )
+    if not np.isfinite(rows).all():
+        raise RunError(NOT_FINITE)
+    unit_RxIxD = rows / jnp.maximum(
+        jnp.linalg.norm(rows, axis=-1, keepdims=True), 1e-12
+    )
+    target = int(where[0])
+    cosine = jnp.einsum("rid,rd->ri", unit_RxIxD, unit_RxIxD[:, target]).mean(axis=0)
+    items = jnp.arange(dataset.num_items)
+    cosine = jnp.clip(cosine, -1.0, 1.0)  # rounding may pass 1 by an ulp
+    item, score = top_k(
+        cosine[None], (items == target)[None], min(k, dataset.num_items - 1)
+    )
+    return [
+        movie(dataset, int(i), float(s)) for i, s in zip(item[0], score[0], strict=True)
+    ]
+
+
+def item_vectors(
+    model: nn.Module, params: Params, dataset: Dataset
+) -> jax.Array | None:
+    """The item tables' rows side by side [R, I, D]; None for single numbers."""
     items = jnp.arange(dataset.num_items)
 
     def item_rows(params: Params) -> Any:
@@ -129,30 +156,11 @@ def similar(
 
     tables = jax.tree.leaves(jax.vmap(item_rows)(params))
     vectors = [table for table in tables if table.ndim == 3]  # not biases, [R, I]
-    if not vectors:
-        raise RunError(
-            f"{type(model).__name__} has a single number for each item, so no item is "
-            f"similar to another; choose a run of a model with embeddings."
-        )
-    rows = jnp.concatenate(vectors, axis=-1)
-    if not np.isfinite(rows).all():
-        raise RunError(NOT_FINITE)
-    unit_RxIxD = rows / jnp.maximum(
-        jnp.linalg.norm(rows, axis=-1, keepdims=True), 1e-12
-    )
-    target = int(where[0])
-    cosine = jnp.einsum("rid,rd->ri", unit_RxIxD, unit_RxIxD[:, target]).mean(axis=0)
-    cosine = jnp.clip(cosine, -1.0, 1.0)  # rounding may pass 1 by an ulp
-    item, score = top_k(
-        cosine[None], (items == target)[None], min(k, dataset.num_items - 1)
-    )
-    return [
-        _movie(dataset, int(i), float(s))
-        for i, s in zip(item[0], score[0], strict=True)
-    ]
+    return jnp.concatenate(vectors, axis=-1) if vectors else None
 
 
-def _movie(dataset: Dataset, item: int, score: float) -> Movie:
+def movie(dataset: Dataset, item: int, score: float) -> Movie:
+    """The movie at index `item`."""
     return Movie(
         movie_id=int(dataset.item_ids[item]),
         title=dataset.titles[item],

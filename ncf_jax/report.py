@@ -1,18 +1,13 @@
-"""What a run writes besides checkpoints, each file whole or not there.
-
-`results` is the content of metrics.json; the table on the terminal, metrics.csv and
-the pictures are made from it alone, so that none of them can say something else.
-"""
+"""What a run writes besides checkpoints, each file whole or not there."""
 
 import csv
 import errno
 import io
 import json
-import math
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,33 +16,24 @@ import jax
 import numpy as np
 
 import ncf_jax
+from ncf_jax import per_user
 from ncf_jax.errors import RunError
-from ncf_jax.evaluate import Evaluation
-from ncf_jax.metrics.summary import to_json
+from ncf_jax.judge import Evaluation
+from ncf_jax.results import (
+    FORMAT,
+    HISTORY,
+    Results,
+    footnotes,
+    history_csv,
+    metrics_csv,
+    more_rows,
+    table_rows,
+)
+from ncf_jax.trackers import json_lines
 from ncf_jax.types import Dataset, Split
 
-Results = dict[str, Any]
-
 FULL = {errno.ENOSPC: "Make room", errno.EDQUOT: "Make room"}
-HISTORY = ("epoch", "train_loss", "valid_loss", "seconds", "examples_per_second")
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy pandas scikit-learn"
-# The reference's CSV columns, and Recall@k, with the keys they are taken from.
-CSV_COLUMNS = {
-    "Test RMSE": "test/rmse",
-    "Test MAE": "test/mae",
-    "Test R2": "test/r2",
-    "Precision@{k}": "test/precision@{k}",
-    "NDCG@{k}": "test/ndcg@{k}",
-    "Recall@{k}": "test/recall@{k}",
-}
-METRICS = {
-    "RMSE": "rmse",
-    "MAE": "mae",
-    "R²": "r2",
-    "P@{k}": "precision@{k}",
-    "NDCG@{k}": "ndcg@{k}",
-    "R@{k}": "recall@{k}",
-}
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -69,15 +55,25 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
-def environment(dataset: Dataset, split: Split) -> dict[str, Any]:
-    """Versions, devices, git commit and fingerprints: JSON-ready."""
+def environment(
+    dataset: Dataset, split: Split, packages: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Versions, devices, git commit and fingerprints: JSON-ready.
+
+    Args:
+      dataset: the data set, and `split` its split.
+      split: of the data set.
+      packages: distributions to name besides ours.
+    """
     commit, dirty = _git()
     devices = jax.devices()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "ncf_jax": ncf_jax.__version__,
-        "packages": {name: metadata.version(name) for name in PACKAGES.split()},
+        "packages": {
+            name: metadata.version(name) for name in (*PACKAGES.split(), *packages)
+        },
         "device_kind": devices[0].device_kind,
         "device_platform": devices[0].platform,
         "device_count": len(devices),
@@ -108,52 +104,6 @@ def _git() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def make_results(
-    *,
-    title: str,
-    dataset: Dataset,
-    split: Split,
-    seeds: Sequence[int],
-    k: int,
-    evaluations: dict[str, Evaluation],
-    baselines: dict[str, Evaluation],
-) -> Results:
-    """Everything that is said of a run, JSON-ready.
-
-    Args:
-      title: the model's name.
-      dataset: the data set, and `split` its split.
-      seeds: R seeds.
-      k: cut-off of the ranking metrics.
-      evaluations: part of the split (`test`, `valid`) -> evaluation.
-      baselines: name -> evaluation on the test rows.
-    """
-    return {
-        "model": title,
-        "dataset": dataset.label,
-        "synthetic": dataset.synthetic,
-        "floor_rmse": dataset.floor_rmse,
-        "split_definition": split.definition,
-        "rows": {part: int(e.rows.sum()) for part, e in evaluations.items()},
-        "seeds": list(seeds),
-        "k": k,
-        "metrics": {
-            f"{part}/{name}": to_json(summary)
-            for part, evaluation in evaluations.items()
-            for name, summary in evaluation.metrics.items()
-        },
-        "baselines": {
-            title: {
-                f"test/{name}": to_json(summary)
-                for name, summary in evaluation.metrics.items()
-            }
-            for title, evaluation in baselines.items()
-        },
-        "data": dataset.fingerprint,
-        "split": split.fingerprint,
-    }
-
-
 def dumps(value: Any) -> str:
     """JSON that a person can read, floats in full precision, no NaN."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -163,13 +113,14 @@ def read_results(workdir: Path) -> Results | None:
     """The results of a finished run, or None.
 
     Raises:
-      RunError: the file is damaged.
+      RunError: the file is damaged, or of another version.
     """
     path = workdir / "metrics.json"
     try:
         results = json.loads(path.read_text())
-        table_rows(results), footnotes(results)  # all that is shown of it is there
-        return results
+        if results.get("format") == FORMAT:
+            # All that is shown of it is there.
+            table_rows(results), more_rows(results), footnotes(results)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -179,122 +130,102 @@ def read_results(workdir: Path) -> Results | None:
             f"{path} is damaged ({type(error).__name__}: {error}). Remove it and run "
             f"the same command again: it is made anew from the last checkpoint."
         ) from error
+    if results.get("format") != FORMAT:
+        raise RunError(
+            f"{path} is of another version: format {results.get('format', 1)!r} where "
+            f"this one reads {FORMAT}. Remove it and run the same command again, or "
+            f"train anew."
+        )
+    return results
 
 
-def write_results(
-    workdir: Path, results: Results, history: Sequence[dict], per_user: str
-) -> None:
-    """Writes tables and pictures, and metrics.json last: it marks the run finished."""
+def write_history(workdir: Path, history: Sequence[dict]) -> None:
+    """history.csv, and the same as lines of JSON."""
+    write_bytes(workdir / "history.csv", history_csv(history).encode())
+    write_bytes(workdir / "events.jsonl", json_lines(history, None).encode())
+
+
+def write_tables(workdir: Path, results: Results, history: Sequence[dict]) -> None:
+    """The tables and pictures of `results`."""
     from ncf_jax import pictures  # matplotlib takes half a second to import
 
-    whole = dumps(results)  # before anything is written
-    write_bytes(workdir / "history.csv", history_csv(history).encode())
-    write_bytes(workdir / "per_user.csv", per_user.encode())
+    if history:
+        write_bytes(workdir / "history.csv", history_csv(history).encode())
+        curves = pictures.learning_curves(results, history)
+        write_bytes(workdir / "curves.png", curves)
     write_bytes(workdir / "metrics.csv", metrics_csv(results).encode())
     write_bytes(workdir / "metrics.png", pictures.metrics_table(results))
-    write_bytes(workdir / "curves.png", pictures.learning_curves(results, history))
-    write_bytes(workdir / "metrics.json", whole.encode())
 
 
-def history_csv(history: Sequence[dict]) -> str:
-    """One row an epoch: losses of ratings / 5, means over seeds."""
-    return _csv(HISTORY, [[row[name] for name in HISTORY] for row in history])
+def write_evaluation(
+    folder: Path, dataset: Dataset, evaluations: Mapping[str, Evaluation], k: int
+) -> None:
+    """Per-user values of the test rows, and the predictions of all parts."""
+    test = evaluations["test"]
+    csv = per_user.per_user_csv(dataset, test, k)
+    write_bytes(folder / "per_user.csv", csv.encode())
+    packed = per_user.pack(per_user.per_user(dataset, test))
+    write_npz(folder / "per_user.npz", packed)
+    predictions = {part: e.prediction for part, e in evaluations.items()}
+    write_npz(folder / "predictions.npz", predictions)
 
 
-def metrics_csv(results: Results) -> str:
-    """One row in the reference's columns, with Recall@k; synthetic data is named."""
-    k, synthetic = results["k"], results["synthetic"]
-    model = results["model"] + (" [synthetic data]" if synthetic else "")
-    names = [column.format(k=k) for column in CSV_COLUMNS]
-    values = [
-        results["metrics"][key.format(k=k)]["mean"] for key in CSV_COLUMNS.values()
-    ]
-    return _csv(["Model", *names], [[model, *values]])
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Named arrays, whole or not at all; without pickle, the same bytes each time."""
+    out = io.BytesIO()
+    np.savez_compressed(out, allow_pickle=False, **arrays)
+    write_bytes(path, out.getvalue())
 
 
-def per_user_csv(dataset: Dataset, evaluation: Evaluation, k: int) -> str:
-    """One row for each user with test rows; means over seeds, empty: not defined."""
-    names = ["rmse", f"precision@{k}", f"ndcg@{k}", f"recall@{k}"]
-    columns = [evaluation.per_user[name].mean(axis=0) for name in names]
-    rows = [
-        [int(dataset.user_ids[user]), int(count)]
-        + ["" if math.isnan(value) else float(value) for value in values]
-        for user, count, *values in zip(
-            evaluation.user, evaluation.rows, *columns, strict=True
-        )
-    ]
-    return _csv(["userId", "n_test", *names], rows)
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that `write_npz` wrote.
 
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *rows])
-    return out.getvalue()
-
-
-def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """The metrics table as text: header and rows, this model first.
-
-    Figures are means over seeds, with the standard deviation when there are several.
+    Raises:
+      RunError: the file is missing or damaged.
     """
-    k = results["k"]
-    header = ["model", "rows", *(name.format(k=k) for name in METRICS)]
-
-    def row(label: str, part: str, metrics: dict[str, Any]) -> list[str]:
-        keys = [f"{part}/{key.format(k=k)}" for key in METRICS.values()]
-        return [label, part, *(_figure(metrics[key]) for key in keys)]
-
-    rows = [
-        row(results["model"], part, results["metrics"])
-        for part in ("test", "valid")
-        if part in results["rows"]
-    ]
-    rows += [row(name, "test", each) for name, each in results["baselines"].items()]
-    return header, rows
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except Exception as error:  # nearly any kind, depending on where the damage is
+        raise _unreadable(path, error) from error
 
 
-def _figure(metric: dict[str, Any]) -> str:
-    if metric["mean"] is None:
-        return "–"
-    text = f"{metric['mean']:z.4f}"  # z: no minus sign before 0.0000
-    return text if metric["sd"] is None else f"{text} ± {metric['sd']:.4f}"
+def read_json(path: Path) -> Any:
+    """A JSON file of a run folder.
+
+    Raises:
+      RunError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
 
 
-def footnotes(results: Results) -> list[str]:
-    """What a reader of the table must know, a sentence a line."""
-    k, metrics = results["k"], results["metrics"]
-    recall = metrics[f"test/recall@{k}"]
-    seeds = results["seeds"]
-    lines = [
-        f"{results['dataset']} · {results['split_definition']} · "
-        f"data {results['data']} · split {results['split']}",
-        f"test: {results['rows']['test']:,} rows of "
-        f"{metrics[f'test/precision@{k}']['n_used']:,} users; recall leaves out "
-        f"{recall['n_left_out']:,} users without a relevant item; "
-        + (f"mean ± sd of {len(seeds)} seeds" if len(seeds) > 1 else "one seed")
-        + "; definitions and 95 % intervals in metrics.json",
-    ]
-    if results["synthetic"]:
-        lines.insert(
-            0,
-            "SYNTHETIC DATA: nobody rated anything; no figure here is a result. Lowest "
-            f"RMSE to be expected of any model: {results['floor_rmse']:.4f}",
-        )
-    return lines
+def read_history(workdir: Path) -> list[dict[str, Any]]:
+    """The rows of history.csv as they were written; none without the file.
+
+    Raises:
+      RunError: the file is damaged.
+    """
+    path = workdir / "history.csv"
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            {"epoch": int(row["epoch"])}
+            | {n: float(row[n]) if row[n] else None for n in HISTORY[1:]}
+            for row in rows
+        ]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _unreadable(path, error) from error
 
 
-def history_row(
-    epoch: int,
-    train_loss: np.ndarray,
-    valid_loss: np.ndarray,
-    seconds: float,
-    examples_per_second: float,
-) -> dict[str, Any]:
-    """One epoch of the history, JSON-ready; losses are means over seeds [R]."""
-    return {
-        "epoch": epoch,
-        "train_loss": float(train_loss.mean()),
-        "valid_loss": None if np.isnan(valid_loss).any() else float(valid_loss.mean()),
-        "seconds": seconds,
-        "examples_per_second": examples_per_second,
-    }
+def _unreadable(path: Path, error: Exception) -> RunError:
+    if isinstance(error, FileNotFoundError):
+        return RunError(f"{path.parent} lacks {path.name}: train into a new --workdir.")
+    return RunError(
+        f"{path} is damaged ({type(error).__name__}): train into a new --workdir."
+    )

@@ -1,14 +1,16 @@
-"""A run folder as a value: all that evaluating and recommending need."""
+"""A run folder as a value: all that evaluating, recommending and comparing need."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from ncf_jax import checkpoint
+from ncf_jax import checkpoint, per_user, report
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError, NcfError, RunError
 from ncf_jax.models import make_model
+from ncf_jax.per_user import PerUser
+from ncf_jax.results import Results
 from ncf_jax.train import learner_of, state_like
 from ncf_jax.types import Dataset, Params, Split
 
@@ -33,6 +35,67 @@ class Run(NamedTuple):
     params: Params
     dataset: Dataset
     split: Split
+
+
+class Finished(NamedTuple):
+    """What a finished run found out, whoever's model it was.
+
+    Attributes:
+      folder: of the run, or of another evaluation of it.
+      results: the content of metrics.json.
+      per_user: what single users got on the test rows.
+      timing: `train_seconds` and `evaluate_seconds`, where they were measured.
+      history: a row an epoch; empty for a model that was not trained by epochs.
+    """
+
+    folder: Path
+    results: Results
+    per_user: PerUser
+    timing: dict[str, float]
+    history: list[dict[str, Any]]
+
+
+def load_finished(folder: str | Path) -> Finished:
+    """The figures of the finished run in `folder`.
+
+    Raises:
+      RunError: there is no such run, it is not finished, damaged, or of another
+        version.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise RunError(f"{folder} is not a folder: name the folder of a finished run.")
+    results = report.read_results(path)
+    if results is None:
+        if (path / "run.flags").is_file():
+            raise RunError(
+                f"The run in {folder} is not finished (it has no metrics.json). Run "
+                f"its command again: it goes on where it stopped."
+            )
+        raise RunError(
+            f"{folder} is not a run folder (it has no run.flags and no metrics.json). "
+            f"Make one with python -m experiments.train --workdir=<new folder>."
+        )
+    arrays = report.read_npz(path / "per_user.npz")
+    try:
+        users = per_user.unpack(arrays)
+        shape = (len(results["seeds"]), len(users.user_id))
+        shapes = {users.sums.shape[:2], *(v.shape for v in users.values.values())}
+        if shapes != {shape} or users.rows.sum() != results["rows"]["test"]:
+            raise ValueError("its values are not those of metrics.json")
+    except (LookupError, ValueError, TypeError) as error:
+        raise RunError(
+            f"{path / 'per_user.npz'} is damaged or another run's ({error}). Evaluate "
+            f"the run again, or train into a new --workdir."
+        ) from error
+    timing = path / "timing.json"
+    return Finished(
+        folder=path,
+        results=results,
+        per_user=users,
+        timing=report.read_json(timing) if timing.is_file() else {},
+        history=report.read_history(path),
+    )
 
 
 def load_run(workdir: str) -> Run:

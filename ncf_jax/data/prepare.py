@@ -53,20 +53,37 @@ def prepare(config: DataConfig, progress: Tell = silent) -> Dataset:
         ratings or so; nothing is printed here.
 
     Raises:
-      DataError: files are missing, malformed or not the published ones.
+      DataError: files are missing, malformed or not the published ones, or the data
+        is not that whose fingerprint `config` wants.
 
     Example:
       >>> prepare(DataConfig(cache_dir="")).label
       'synthetic world (not real data)'
     """
-    if config.dataset == "synthetic":
-        return _synthetic(config, progress)
-    return _release(config, progress)
+    make = _synthetic if config.dataset == "synthetic" else _release
+    dataset = make(config, progress)
+    _check("data", dataset.fingerprint, config.data_fingerprint)
+    return dataset
 
 
 def split(dataset: Dataset, config: DataConfig) -> Split:
-    """The split that `config` names: `--split` with `--split_seed`."""
-    return SPLITS[config.split](dataset, config.split_seed)
+    """The split that `config` names: `--split` with `--split_seed`.
+
+    Raises:
+      DataError: it is not the one whose fingerprint `config` wants.
+    """
+    found = SPLITS[config.split](dataset, config.split_seed)
+    _check("split", found.fingerprint, config.split_fingerprint)
+    return found
+
+
+def _check(what: str, found: str, wanted: str) -> None:
+    if wanted and found != wanted:
+        raise DataError(
+            f"The {what} has fingerprint {found} where --{what}_fingerprint={wanted} "
+            f"is wanted. Use the {what} of that run, or pass --{what}_fingerprint= to "
+            f"take any."
+        )
 
 
 def _release(config: DataConfig, tell: Tell) -> Dataset:

@@ -1,6 +1,7 @@
 """Which interactions train, which choose, which judge.
 
-A split is a function `(dataset, seed) -> Split`; `SPLITS` holds them by name.
+A split is a function `(dataset, seed) -> Split`; `SPLITS` holds them by name, `LIMITS`
+what each can and cannot show.
 """
 
 import hashlib
@@ -65,6 +66,44 @@ def _ceil_share(share: float, n: int) -> int:
     return int(np.ceil(share * n))
 
 
+def global_time(dataset: Dataset, seed: int = 0) -> Split:
+    """The latest 15 % of all rows to test, the 15 % before to validation.
+
+    No training row is later than a test row: max(train time) <= min(test time). Rows
+    of one second are kept in order, so one second may lie on both sides.
+
+    Args:
+      dataset: with times.
+      seed: changes nothing.
+    """
+    order = np.argsort(dataset.time, kind="stable")
+    rows = len(order)
+    held_out = _ceil_share(TEST_SHARE, rows)
+    part = np.zeros(rows, np.int8)
+    part[order[rows - held_out :]] = 1
+    part[order[rows - _ceil_share(0.5, held_out) :]] = 2
+    return make_split(dataset, part, "global_time: 70/15/15 by time over all users")
+
+
+def leave_last_out(dataset: Dataset, seed: int = 0) -> Split:
+    """Each user's latest row to test, the one before to validation, the rest to train.
+
+    A user with two rows has none in validation, a user with one has it in train. Rows
+    of one second are taken in the order of the file.
+
+    Args:
+      dataset: with times.
+      seed: changes nothing.
+    """
+    order = np.lexsort((dataset.time, dataset.user))
+    counts = np.bincount(dataset.user, minlength=dataset.num_users)
+    last = np.cumsum(counts) - 1
+    part = np.zeros(len(order), np.int8)
+    part[order[last[counts > 1]]] = 2
+    part[order[last[counts > 2] - 1]] = 1
+    return make_split(dataset, part, "leave_last_out: each user's latest row")
+
+
 def make_split(dataset: Dataset, part: np.ndarray, definition: str) -> Split:
     """A `Split` from each row's part: [N] with 0 train, 1 validation, 2 test."""
     train, valid, test = (np.flatnonzero(part == which) for which in range(3))
@@ -74,4 +113,82 @@ def make_split(dataset: Dataset, part: np.ndarray, definition: str) -> Split:
     return Split(train, valid, test, definition, digest.hexdigest()[:16])
 
 
-SPLITS = {"user_random": user_random}
+SPLITS = {
+    "user_random": user_random,
+    "global_time": global_time,
+    "leave_last_out": leave_last_out,
+}
+LIMITS = {
+    "user_random": "It shows how well missing ratings of known users are filled in; "
+    "it cannot show how well later ratings are forecast, since training rows are also "
+    "from after the test rows.",
+    "global_time": "It shows how well the time after training is forecast, new users "
+    "and items included; it cannot show how well users with a history are served, "
+    "since few of them are in test.",
+    "leave_last_out": "It shows how well a user's next rating is predicted; it cannot "
+    "show what was possible at that time, since other users' training rows are from "
+    "after it, and one row a user makes single users' figures coarse.",
+}
+
+
+def limits(split: Split) -> str:
+    """What a split can and cannot show, in a sentence; empty for one of one's own.
+
+    Example:
+      >>> limits(Split(*[np.arange(0)] * 3, "mine", "0"))
+      ''
+    """
+    return LIMITS.get(split.definition.split(",")[0].split(":")[0], "")
+
+
+def warnings(
+    dataset: Dataset,
+    split: Split,
+    *,
+    filtered: bool = False,
+    uses_tags: bool = False,
+    catalogue: bool = False,
+) -> tuple[str, ...]:
+    """What leaks from test into training, or counts against a model, a sentence each.
+
+    Args:
+      dataset: the data.
+      split: its split.
+      filtered: whether users or items were left out for too few ratings.
+      uses_tags: whether the model sees the tags' texts.
+      catalogue: whether all items are ranked.
+    """
+    found = []
+    train, test = dataset.time[split.train], dataset.time[split.test]
+    known = len(train) > 0 and len(test) > 0
+    forecasts = known and bool(train.max() <= test.min())
+    if known and not forecasts:
+        later = float((train > np.median(test)).mean())
+        found.append(
+            f"Leak in time: {later:.0%} of the training rows are later than half of "
+            f"the test rows, so nothing here is a forecast; --split=global_time has "
+            f"none."
+        )
+    if forecasts and uses_tags:
+        found.append(
+            "Leak in time: tag features are made of all tags, also those written after "
+            "the training rows; --tag_dim=0 leaves them out."
+        )
+    if forecasts and filtered:
+        found.append(
+            "Leak in time: the filters count all ratings, so items and users are kept "
+            "by what came later; --min_item_ratings=1 --min_user_ratings=1 keep all."
+        )
+    new_users = len(np.setdiff1d(dataset.user[split.test], dataset.user[split.train]))
+    new_items = len(np.setdiff1d(dataset.item[split.test], dataset.item[split.train]))
+    if new_users or new_items:
+        found.append(
+            f"Cold: {new_users:,} users and {new_items:,} items of the test rows have "
+            f"no training row."
+        )
+    if catalogue:
+        found.append(
+            "Candidates are all items: one that the user would like but did not rate "
+            "counts as not relevant, and so do rows of the other held-out part."
+        )
+    return tuple(found)

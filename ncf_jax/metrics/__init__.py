@@ -1,30 +1,23 @@
 """Metrics: pure functions; per-user values exist before any mean.
 
-`RANKING` holds the ranking metrics by name: (scores, relevance, *, where, k) -> [...].
+`CONVENTIONS` holds the readings of the ranking metrics: name -> metric by name, each
+(scores, relevance, *, where, k, ties) -> [...]. `RANKING` is the standard one.
 `RATING` holds the rating metrics by name: `RatingSums` -> value.
 """
 
-from ncf_jax.metrics import ranking, rating
+from ncf_jax.metrics import rating
+from ncf_jax.metrics.conventions import CONVENTIONS as CONVENTIONS
+from ncf_jax.metrics.ranked import TIES as TIES
 
-RANKING = {
-    "precision": ranking.precision,
-    "ndcg": ranking.ndcg,
-    "recall": ranking.recall,
-}
+RANKING = CONVENTIONS["standard"]
 RATING = {"rmse": rating.rmse_of, "mae": rating.mae_of, "r2": rating.r2_of}
 
-# What every figure carries with it, in words.
+# What every rating figure carries with it, in words.
 DEFINITIONS = {
     "rmse": "root mean squared error over rows, stars, predictions not clipped",
     "mae": "mean absolute error over rows, stars, predictions not clipped",
     "r2": "1 - squared error / squared deviation from the rows' mean rating",
-    "precision": "relevant in the first {k} / {k}, also for shorter lists; ties by "
-    "expectation (reference)",
-    "ndcg": "binary gain, log2(position + 1), ideal = the same first {k} re-sorted; "
-    "0 when none of them is relevant; ties by expectation (reference)",
-    "recall": "relevant in the first {k} / all relevant; users without any left out; "
-    "ties by expectation (reference)",
 }
-RANKING_SETTING = (
-    "; mean over users, of their rated rows, relevant from {threshold} stars"
-)
+# Which of two values of a metric is the better one; the others only describe.
+SMALLER_IS_BETTER = ("rmse", "mae")
+LARGER_IS_BETTER = ("r2", "precision", "ndcg", "recall", "hit_rate", "mrr", "map")

@@ -1,8 +1,9 @@
-"""Ranking metrics by the reference's reading, one value per list before any mean.
+"""Ranking metrics, each word in every reading that is in use.
 
-All have one shape: `metric(scores, relevance, *, where, k)`. The last axis is a list
-of L candidates in any order, the axes before it are users; the result has those axes.
-Binary relevance. A list without candidates is NaN.
+A metric is called as `metric(scores, relevance, *, where, k, ties)`. The last axis is
+a list of L candidates in any order, the axes before it are users; the result has those
+axes. A list without candidates is NaN, and so is one for which the metric is not
+defined: it is left out of a mean, and counted.
 
 Ties are scored by expectation over all orders of the tied candidates, so a constant
 scorer gets exactly what chance gives, and the order of the input never matters.
@@ -13,188 +14,199 @@ Example:
   >>> where = jnp.array([True, True, True, False])
   >>> float(precision(scores, relevance, where=where, k=2))
   1.0
-  >>> float(precision(scores, relevance, where=None, k=2))  # the mask matters
+  >>> float(precision(scores, relevance, k=2))  # the mask matters
   0.5
-  >>> float(precision(jnp.zeros(4), relevance, where=None, k=2))  # chance
+  >>> float(precision(jnp.zeros(4), relevance, k=2))  # chance
   0.5
+  >>> float(precision(jnp.zeros(4), relevance, k=2, ties="optimistic"))
+  1.0
 """
 
+import dataclasses
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from ncf_jax.metrics.ranked import Ranked, Ties, rank
 
-class Ranked(NamedTuple):
-    """One list sorted by score, best first, padding last.
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A ranking metric: a function of one ranked list, and what it means in words.
 
     Attributes:
-      candidates: [] how many.
-      relevant: [] relevant candidates.
-      expected: [L] expected relevance of the position over orders of its ties.
-      start: [L] first position of the position's tie group.
-      size: [L] candidates in the tie group.
-      inside: [L] relevant candidates in the tie group.
-      before: [L] relevant candidates ahead of the tie group.
+      of: (`Ranked`, k) -> [], NaN where it is not defined.
+      definition: in words; `{k}` stands for the cut-off.
+      reads: which value of a candidate is its relevance: `relevant` (0 or 1), `gain`
+        (2^stars - 1), or a property of the item, `information` or `popular`.
+      bounded: whether it lies in [0, 1].
     """
 
-    candidates: jax.Array
-    relevant: jax.Array
-    expected: jax.Array
-    start: jax.Array
-    size: jax.Array
-    inside: jax.Array
-    before: jax.Array
+    of: Callable[[Ranked, int], jax.Array]
+    definition: str
+    reads: str = "relevant"
+    bounded: bool = True
 
-
-def rank(scores: jax.Array, relevance: jax.Array, where: jax.Array) -> Ranked:
-    """Sorts one list [L] by score and describes the tie group of each position."""
-    length = scores.shape[0]
-    # By two keys, so that padding comes last whatever a candidate's score is.
-    order = jnp.lexsort((jnp.where(where, -scores, 0.0), ~where))
-    scores, where, relevance = scores[order], where[order], (relevance & where)[order]
-    position = jnp.arange(length)
-    changed = (scores[1:] != scores[:-1]) | (where[1:] != where[:-1])
-    edge = jnp.ones(1, bool)
-    opens = jnp.concatenate([edge, changed])
-    closes = jnp.concatenate([changed, edge])
-    start = jax.lax.cummax(jnp.where(opens, position, 0))
-    end = jax.lax.cummin(jnp.where(closes, position + 1, length), reverse=True)
-    seen = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(relevance)])
-    size, inside = end - start, seen[end] - seen[start]
-    return Ranked(
-        candidates=jnp.sum(where),
-        relevant=seen[-1],
-        expected=jnp.where(where, inside / size, 0.0),
-        start=start,
-        size=size,
-        inside=inside,
-        before=seen[start],
-    )
-
-
-def _over_lists(
-    metric: Callable[[Ranked, int], jax.Array],
-    scores: jax.Array,
-    relevance: jax.Array,
-    where: jax.Array | None,
-    k: int,
-) -> jax.Array:
-    """Applies a metric of one ranked list to every list of [..., L]."""
-    if where is None:
-        where = jnp.ones(scores.shape, bool)
-    chex.assert_equal_shape([scores, relevance, where])
-    if scores.shape[-1] == 0:
-        return jnp.full(scores.shape[:-1], jnp.nan)
-
-    @partial(jnp.vectorize, signature="(l),(l),(l)->()")
-    def one(scores: jax.Array, relevance: jax.Array, where: jax.Array) -> jax.Array:
-        ranked = rank(scores, relevance, where)
-        value = jnp.minimum(metric(ranked, k), 1.0)  # rounding may pass 1 by an ulp
+    def of_ranked(self, ranked: Ranked, k: int) -> jax.Array:
+        """The value [] of one list; NaN without candidates."""
+        value = self.of(ranked, k)
+        if self.bounded:
+            value = jnp.minimum(value, 1.0)  # rounding may pass 1 by an ulp
         return jnp.where(ranked.candidates > 0, value, jnp.nan)
 
-    return one(scores, jnp.asarray(relevance, bool), jnp.asarray(where, bool))
+    def __call__(
+        self,
+        scores: jax.Array,
+        relevance: jax.Array,
+        *,
+        where: jax.Array | None = None,
+        k: int,
+        ties: Ties = "expected",
+    ) -> jax.Array:
+        """The value of each list.
+
+        Args:
+          scores: [..., L] larger is better.
+          relevance: [..., L] of each candidate, not negative.
+          where: [..., L] the real candidates; None: all.
+          k: cut-off.
+          ties: see `ranked.rank`.
+
+        Returns:
+          [...]; NaN for a list without candidates, or where it is not defined.
+
+        Raises:
+          AssertionError: the shapes differ.
+        """
+        if where is None:
+            where = jnp.ones(scores.shape, bool)
+        chex.assert_equal_shape([scores, relevance, where])
+        if scores.shape[-1] == 0:
+            return jnp.full(scores.shape[:-1], jnp.nan)
+
+        def one(scores, relevance, where):
+            return self.of_ranked(rank(scores, relevance, where, k=k, ties=ties), k)
+
+        lists = jnp.asarray(scores), jnp.asarray(relevance), jnp.asarray(where, bool)
+        return jnp.vectorize(one, signature="(l),(l),(l)->()")(*lists)
 
 
-def precision(
-    scores: jax.Array, relevance: jax.Array, *, where: jax.Array | None = None, k: int
-) -> jax.Array:
-    """Expected relevant candidates in the first k, over k (also in shorter lists).
+def hits(ranked: Ranked, k: int) -> jax.Array:
+    """Expected relevance in the first k."""
+    return jnp.sum(ranked.expected[:k])
 
-    Args:
-      scores: [..., L] larger is better.
-      relevance: [..., L] whether the candidate is relevant.
-      where: [..., L] the real candidates; None: all.
-      k: cut-off.
 
-    Returns:
-      [...] in [0, 1]; NaN for a list without candidates.
+def if_relevant(ranked: Ranked, value: jax.Array) -> jax.Array:
+    """`value`, or NaN for a list without anything relevant."""
+    return jnp.where(ranked.total > 0, value, jnp.nan)
 
-    Raises:
-      AssertionError: the shapes differ.
+
+def over(value: jax.Array, count: jax.Array) -> jax.Array:
+    """`value` / `count`, and 0 / 0 is 0."""
+    return value / jnp.maximum(count, 1)
+
+
+def discounts(ranked: Ranked, k: int) -> jax.Array:
+    """1 / log2(position + 1) of the first k places, and 0 of any beyond."""
+    place = jnp.arange(max(k, len(ranked.expected)))
+    return jnp.where(place < k, 1 / jnp.log2(place + 2.0), 0.0)
+
+
+def dcg(ranked: Ranked, discount: jax.Array) -> jax.Array:
+    """Expected discounted gain."""
+    return jnp.sum(discount[: len(ranked.expected)] * ranked.expected)
+
+
+def ndcg_over(ranked: Ranked, discount: jax.Array) -> jax.Array:
+    """DCG over that of all relevant ones in the first places."""
+    count = jnp.clip(ranked.total.astype(jnp.int32), 1, len(discount))
+    ideal = jnp.cumsum(discount)[count - 1]
+    return if_relevant(ranked, dcg(ranked, discount) / ideal)
+
+
+def _first(ranked: Ranked) -> tuple[jax.Array, jax.Array]:
+    """By place [K]: P(no relevant one before it), and P(relevant, given that).
+
+    Inside a tie group with r relevant of g, none of which came up in j places, the
+    next is relevant with r / (g - j); it is certain once only relevant ones are left.
     """
-    return _over_lists(_precision, scores, relevance, where, k)
-
-
-def _precision(ranked: Ranked, k: int) -> jax.Array:
-    return jnp.sum(ranked.expected[:k]) / k
-
-
-def recall(
-    scores: jax.Array, relevance: jax.Array, *, where: jax.Array | None = None, k: int
-) -> jax.Array:
-    """Expected relevant candidates in the first k, over all relevant ones.
-
-    Arguments as in `precision`.
-
-    Returns:
-      [...] in [0, 1]; NaN, to be left out, for a list without a relevant candidate.
-    """
-    return _over_lists(_recall, scores, relevance, where, k)
-
-
-def _recall(ranked: Ranked, k: int) -> jax.Array:
-    share = jnp.sum(ranked.expected[:k]) / jnp.maximum(ranked.relevant, 1)
-    return jnp.where(ranked.relevant > 0, share, jnp.nan)
-
-
-def ndcg(
-    scores: jax.Array, relevance: jax.Array, *, where: jax.Array | None = None, k: int
-) -> jax.Array:
-    """Expected DCG of the first k over the DCG of those same k, re-sorted.
-
-    The reference's reading: binary gain, discount log2(position + 1), and an ideal
-    made of the retrieved candidates only, so it measures order within the list and
-    not what the list missed. Arguments as in `precision`.
-
-    With ties across the cut-off, the number h of tied relevant candidates that make
-    it into the list is hypergeometric, and the ideal depends on h: the ratio's
-    expectation is the sum over h, not the ratio of expectations.
-
-    Returns:
-      [...] in [0, 1]; 0 when none of the first k is relevant, NaN for a list without
-      candidates.
-    """
-    return _over_lists(_ndcg, scores, relevance, where, k)
-
-
-def _ndcg(ranked: Ranked, k: int) -> jax.Array:
-    k = min(k, ranked.expected.shape[0])  # places beyond the list hold nothing
-    position = jnp.arange(ranked.expected.shape[0])
-    discount = jnp.where(position < k, 1 / jnp.log2(position + 2.0), 0.0)
-    cut = jnp.minimum(k, ranked.candidates)
-    last = jnp.maximum(cut - 1, 0)
-    start = ranked.start[last]  # of the tie group that the cut-off goes through
-    slots = cut - start  # places in the list for that group
-    sure = jnp.where(position < start, discount, 0.0)
-    open_ = jnp.where((position >= start) & (position < cut), discount, 0.0)
-    hits = jnp.arange(k + 1)
-    chance = _hypergeometric(ranked.size[last], ranked.inside[last], slots, k)
-    dcg = jnp.sum(sure * ranked.expected) + jnp.sum(open_) * hits / jnp.maximum(
-        slots, 1
+    left = ranked.size - (ranked.place - ranked.start)
+    real = ranked.place < ranked.candidates
+    hazard = jnp.where(
+        real, jnp.minimum(ranked.inside / jnp.maximum(left, 1), 1.0), 0.0
     )
-    ideals = jnp.cumsum(1 / jnp.log2(jnp.arange(k) + 2.0))
-    retrieved = jnp.minimum(ranked.before[last] + hits, k)
-    ideal = ideals[jnp.maximum(retrieved, 1) - 1]
-    return jnp.sum(jnp.where(retrieved > 0, chance * dcg / ideal, 0.0))
+    none = jnp.cumprod(1 - hazard)
+    return jnp.concatenate([jnp.ones(1), none[:-1]]), hazard
 
 
-def _hypergeometric(
-    size: jax.Array, inside: jax.Array, draws: jax.Array, k: int
-) -> jax.Array:
-    """P(h relevant in `draws` of `size`, of which `inside` are), h = 0..k: [k + 1].
+def _hit_rate(ranked: Ranked, k: int) -> jax.Array:
+    _, hazard = _first(ranked)
+    return if_relevant(ranked, 1 - jnp.prod(1 - hazard[:k]))
 
-    Drawn one by one: only sums and products of non-negative terms, so it is exact
-    for lists without ties and accurate where factorials would lose digits.
+
+def _mrr(ranked: Ranked, k: int) -> jax.Array:
+    none, hazard = _first(ranked)
+    return if_relevant(ranked, jnp.sum((none * hazard / (ranked.place + 1))[:k]))
+
+
+def precisions(ranked: Ranked, k: int) -> jax.Array:
+    """Expected sum, over the relevant ones in the first k, of precision there.
+
+    Two places of one tie group are both relevant with r (r - 1) / (g (g - 1)).
     """
-    hits = jnp.arange(k + 1)
+    others = (ranked.place - ranked.start) * over(ranked.inside - 1, ranked.size - 1)
+    value = ranked.expected * (1 + ranked.before + others) / (ranked.place + 1)
+    return jnp.sum(value[:k])
 
-    def draw(t: jax.Array, chance: jax.Array) -> jax.Array:
-        success = jnp.clip((inside - hits) / jnp.maximum(size - t, 1), 0.0, 1.0)
-        moved = jnp.concatenate([jnp.zeros(1), (chance * success)[:-1]])
-        return jnp.where(t < draws, chance * (1 - success) + moved, chance)
 
-    return jax.lax.fori_loop(0, k, draw, (hits == 0).astype(jnp.float32))
+def list_mean(ranked: Ranked, k: int) -> jax.Array:
+    """Expected mean over the first k, or over all of a shorter list."""
+    return over(hits(ranked, k), jnp.minimum(k, ranked.candidates))
+
+
+def _tied(ranked: Ranked, k: int) -> jax.Array:
+    cut = ranked.at_cutoff(k)
+    return (cut.start + cut.size > cut.length).astype(jnp.float32)
+
+
+precision = Metric(
+    lambda ranked, k: hits(ranked, k) / k,
+    "relevant in the first {k} / {k}, also for shorter lists",
+)
+recall = Metric(
+    lambda ranked, k: if_relevant(ranked, over(hits(ranked, k), ranked.total)),
+    "relevant in the first {k} / all relevant; users without any left out",
+)
+ndcg = Metric(
+    lambda ranked, k: ndcg_over(ranked, discounts(ranked, k)),
+    "binary gain, log2(position + 1), ideal = min({k}, relevant) relevant ones; users "
+    "without any left out",
+)
+hit_rate = Metric(
+    _hit_rate, "whether one of the first {k} is relevant; users without any left out"
+)
+mrr = Metric(
+    _mrr,
+    "1 / position of the first relevant one, 0 when it is beyond {k}; users without "
+    "any left out",
+)
+average_precision = Metric(
+    lambda ranked, k: if_relevant(ranked, over(precisions(ranked, k), ranked.total)),
+    "sum of precision at each relevant one in the first {k} / all relevant; users "
+    "without any left out",
+)
+novelty = Metric(
+    list_mean,
+    "mean over the first {k} of -log2(train ratings of the item, at least 1 / users), "
+    "bits",
+    reads="information",
+    bounded=False,
+)
+popularity = Metric(
+    list_mean,
+    "share of the first {k} that is among the 20 % of items with most train ratings",
+    reads="popular",
+)
+tied_cutoffs = Metric(_tied, "whether a tie goes across position {k}")

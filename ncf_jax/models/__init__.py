@@ -151,3 +151,8 @@ def make_model(config: Config, dataset: Dataset) -> nn.Module:
 def title(config: Config) -> str:
     """The model's name in tables and files."""
     return TITLES[config.model](config)
+
+
+def uses_tags(config: Config) -> bool:
+    """Whether the model sees the tags' texts."""
+    return config.model == "ncf" and config.tag_dim > 0

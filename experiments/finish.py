@@ -1,0 +1,164 @@
+"""The end of every run, ours and peers' alike: judge, then write what was found.
+
+metrics.json is written last: where it is, the run is finished.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ncf_jax import pages, report, trackers
+from ncf_jax import samples as sampled
+from ncf_jax.config import JudgeConfig
+from ncf_jax.data import splits
+from ncf_jax.judge import Evaluation
+from ncf_jax.lists import Catalogue
+from ncf_jax.results import About, Results, make_results
+from ncf_jax.types import Dataset, Split
+
+
+class Judged(NamedTuple):
+    """A model as its judges see it.
+
+    Attributes:
+      name: on the command line.
+      title: in tables.
+      judge: positions of interactions -> their evaluation.
+      score: user index [B] -> scores of all items [R, B, I].
+      seeds: R seeds.
+      stars: whether scores are stars.
+      uses_tags: whether the model sees the tags' texts.
+      vectors: of items [I, D], to be drawn as a map; None without.
+      train_seconds: of training.
+    """
+
+    name: str
+    title: str
+    judge: Callable[[np.ndarray], Evaluation]
+    score: Catalogue
+    seeds: Sequence[int]
+    train_seconds: float
+    stars: bool = True
+    uses_tags: bool = False
+    vectors: Any = None
+
+
+def how(config: JudgeConfig, split: Split) -> dict[str, Any]:
+    """The arguments of `evaluate` that a configuration stands for."""
+    return dict(
+        train=split.train,
+        metrics=config.metrics,
+        candidates=config.candidates,
+        k=config.k,
+        threshold=config.relevance_threshold,
+        ties=config.ties,
+    )
+
+
+def about(
+    program: str, judged: Judged, config: JudgeConfig, dataset: Dataset, split: Split
+) -> About:
+    """What results say of the run besides figures."""
+    return About(
+        program=program,
+        name=judged.name,
+        title=judged.title,
+        seeds=judged.seeds,
+        ks=tuple(dict.fromkeys(config.k)),
+        convention=config.metrics,
+        candidates=config.candidates,
+        ties=config.ties,
+        threshold=config.relevance_threshold,
+        limits=splits.limits(split),
+        warnings=splits.warnings(
+            dataset,
+            split,
+            filtered=max(config.min_item_ratings, config.min_user_ratings) > 1,
+            uses_tags=judged.uses_tags,
+            catalogue=config.candidates == "catalogue",
+        ),
+    )
+
+
+def evaluate(judged: Judged, split: Split) -> tuple[dict[str, Evaluation], float]:
+    """Evaluations of test and, where there are rows, validation; test's seconds."""
+    began = time.perf_counter()
+    found = {"test": judged.judge(split.test)}
+    seconds = time.perf_counter() - began
+    if len(split.valid):
+        found["valid"] = judged.judge(split.valid)
+    return found, seconds
+
+
+def write(
+    workdir: Path,
+    *,
+    program: str,
+    judged: Judged,
+    config: JudgeConfig,
+    dataset: Dataset,
+    split: Split,
+    baselines: Mapping[str, Evaluation],
+    flags_text: str,
+    history: Sequence[dict[str, Any]] = (),
+    tensorboard: trackers.TensorBoard | None = None,
+) -> Results:
+    """Judges, writes every file of the run folder, and returns the results."""
+    evaluations, seconds = evaluate(judged, split)
+    results = make_results(
+        about(program, judged, config, dataset, split),
+        dataset,
+        split,
+        evaluations,
+        baselines,
+    )
+    whole = report.dumps(results).encode()  # before anything is written
+    k = results["k"]
+    timing = {"train_seconds": judged.train_seconds, "evaluate_seconds": seconds}
+    samples = sampled.to_json(
+        sampled.samples(dataset, split, judged.score), stars=judged.stars
+    )
+    report.write_tables(workdir, results, history)
+    report.write_evaluation(workdir, dataset, evaluations, k)
+    lines = trackers.json_lines(history, results).encode()
+    report.write_bytes(workdir / "events.jsonl", lines)
+    report.write_bytes(workdir / "samples.json", report.dumps(samples).encode())
+    report.write_bytes(workdir / "timing.json", report.dumps(timing).encode())
+    if tensorboard is not None:
+        tensorboard.finish(results, history[-1]["epoch"] if history else 0)
+    page = (
+        ""
+        if not hasattr(pages, "of_run")
+        else pages.of_run(
+            workdir,
+            results,
+            dataset=dataset,
+            split=split,
+            evaluations=evaluations,
+            history=history,
+            timing=timing,
+            samples=samples,
+            vectors=judged.vectors,
+            flags_text=flags_text,
+        )
+    )
+    report.write_bytes(workdir / "report.html", page.encode())
+    report.write_bytes(workdir / "metrics.json", whole)
+    return results
+
+
+def environment(
+    workdir: Path, dataset: Dataset, split: Split, packages: Sequence[str] = ()
+) -> None:
+    """Writes environment.json."""
+    found = report.dumps(report.environment(dataset, split, packages))
+    report.write_bytes(workdir / "environment.json", found.encode())
+
+
+def of_options(config: Any, options: type[JudgeConfig]) -> dict[str, Any]:
+    """The fields that `config` shares with `options`, by name."""
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(options)}

@@ -1,0 +1,52 @@
+"""A run folder before its run: new, to be gone on with, finished, or another's."""
+
+from pathlib import Path
+
+from experiments import console, flags
+from ncf_jax.config import Options, differences
+from ncf_jax.errors import NcfError, RunError
+
+
+def check(workdir: Path, config: Options) -> None:
+    """Sees to it that `workdir` is new, or of a run with these very options.
+
+    Raises:
+      RunError: it is a file, holds something else, or a run that differs.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise RunError(f"--workdir={workdir} is a file; name a folder.")
+    if not workdir.exists() or not any(workdir.iterdir()):
+        return
+    path = workdir / "run.flags"
+    if not path.is_file():
+        if all(child.name == ".run.flags.partial" for child in workdir.iterdir()):
+            return  # killed while writing its very first file
+        raise RunError(
+            f"--workdir={workdir} is not empty and not a run folder (it has no "
+            f"run.flags). Choose a new or empty folder."
+        )
+    try:
+        theirs = flags.parse(type(config), [f"--flagfile={path}"])
+    except NcfError as error:
+        raise RunError(f"{path} cannot be read as a run's flags: {error}") from error
+    if different := differences(theirs, config):
+        raise RunError(
+            f"--workdir={workdir} holds another run: {'; '.join(different)}. Choose "
+            f"another --workdir, or pass the same options."
+        )
+
+
+def recalled(workdir: Path) -> bool:
+    """Prints the results of a finished run; False where there are none yet."""
+    from ncf_jax import report
+
+    finished = report.read_results(workdir)
+    if finished is None:
+        return False
+    console.results(finished)
+    console.say(
+        "",
+        f"{workdir} is finished; nothing was trained. Give another --workdir to train "
+        f"again.",
+    )
+    return True
