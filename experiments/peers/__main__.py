@@ -80,6 +80,7 @@ def main(config: PeerOptions) -> None:
             rows,
             catalogue=score,
             stars=peer.stars,
+            clipped="clipped to 0.5-5",
             **finish.how(config, split),
         )
 
@@ -97,7 +98,7 @@ def main(config: PeerOptions) -> None:
             seeds=seeds,
             train_seconds=seconds,
             stars=peer.stars,
-            uses_tags=peer.uses_tags,
+            uses_tags="tags" in peer.settings,
         ),
         config=config,
         dataset=dataset,
