@@ -10,7 +10,9 @@ another reading, they are written below the run as evaluations/<reading>/, a fol
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from experiments import console, flags
 from ncf_jax.config import Config, JudgeConfig, Options, option
@@ -18,7 +20,7 @@ from ncf_jax.config import Config, JudgeConfig, Options, option
 READINGS = ("metrics", "candidates", "k", "ties", "relevance_threshold")
 
 
-def _again(name: str) -> dict:
+def _again(name: str) -> Mapping[str, Any]:
     return {f.name: f for f in dataclasses.fields(JudgeConfig)}[name].metadata
 
 

@@ -11,13 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ncf_jax import pages, report, trackers
+from ncf_jax import pages, per_user, report, trackers
 from ncf_jax import samples as sampled
+from ncf_jax.compare import compare
 from ncf_jax.config import JudgeConfig
 from ncf_jax.data import splits
+from ncf_jax.formats import plain
 from ncf_jax.judge import Evaluation
 from ncf_jax.lists import Catalogue
 from ncf_jax.results import About, Results, make_results
+from ncf_jax.runs import Finished
 from ncf_jax.types import Dataset, Split
 
 
@@ -116,6 +119,7 @@ def write(
         evaluations,
         baselines,
     )
+    results["tests"] = tests(results, dataset, evaluations["test"], baselines)
     whole = report.dumps(results).encode()  # before anything is written
     k = results["k"]
     timing = {"train_seconds": judged.train_seconds, "evaluate_seconds": seconds}
@@ -130,25 +134,42 @@ def write(
     report.write_bytes(workdir / "timing.json", report.dumps(timing).encode())
     if tensorboard is not None:
         tensorboard.finish(results, history[-1]["epoch"] if history else 0)
-    page = (
-        ""
-        if not hasattr(pages, "of_run")
-        else pages.of_run(
-            workdir,
-            results,
-            dataset=dataset,
-            split=split,
-            evaluations=evaluations,
-            history=history,
-            timing=timing,
-            samples=samples,
-            vectors=judged.vectors,
-            flags_text=flags_text,
-        )
+    page = pages.of_run(
+        workdir,
+        results,
+        dataset=dataset,
+        split=split,
+        evaluations=evaluations,
+        history=history,
+        timing=timing,
+        samples=samples,
+        vectors=judged.vectors,
+        flags_text=flags_text,
     )
     report.write_bytes(workdir / "report.html", page.encode())
     report.write_bytes(workdir / "metrics.json", whole)
     return results
+
+
+def tests(
+    results: Results,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    baselines: Mapping[str, Evaluation],
+) -> list[dict[str, Any]]:
+    """Each baseline against the run, on the same users; see `comparison.PairedTest`."""
+    if not baselines:
+        return []
+
+    def finished(title: str, metrics: dict, found: Evaluation) -> Finished:
+        about = {**results, "model": title, "metrics": metrics}
+        return Finished(Path(title), about, per_user.per_user(dataset, found), {}, [])
+
+    runs = [finished(results["model"], results["metrics"], evaluation)]
+    for title, metrics in results["baselines"].items():
+        runs.append(finished(title, metrics, baselines[title]))
+    names = ["rmse", f"ndcg@{results['k']}"]
+    return plain(compare(runs, metrics=names).tests)
 
 
 def environment(

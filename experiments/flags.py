@@ -142,7 +142,7 @@ def parse(options: type[OptionsT], arguments: Sequence[str]) -> OptionsT:
     except flags.Error as error:
         text = str(error).removeprefix("flag ")
         raise ConfigError(text if text.startswith("--") else f"Flags: {text}") from None
-    given = {name: values[name].value for name in names}
+    given: dict[str, Any] = {name: values[name].value for name in names}
     if rest and options.POSITIONAL:
         given[options.POSITIONAL] = (*given[options.POSITIONAL], *rest)
     elif rest:

@@ -25,6 +25,8 @@ class PrepareOptions(Config):
 def main(options: PrepareOptions) -> None:
     """Prepares and prints; writes only where asked."""
     import ncf_jax
+    from ncf_jax import models
+    from ncf_jax.data import splits
     from ncf_jax.data.export import export
 
     dataset = ncf_jax.prepare(options, console.Later())
@@ -41,6 +43,7 @@ def main(options: PrepareOptions) -> None:
         ["genres", f"{len(dataset.genre_names):,}"],
         ["movies with tag features", f"{tagged:,}"],
         ["split made by", split.definition],
+        ["what it shows", splits.limits(split)],
         ["data fingerprint", dataset.fingerprint],
         ["split fingerprint", split.fingerprint],
     ]
@@ -48,6 +51,14 @@ def main(options: PrepareOptions) -> None:
         rows.append(["lowest RMSE to be expected", f"{dataset.floor_rmse:.4f}"])
     for note in dataset.notes:
         rows.append(["note", note])
+    leaks = splits.warnings(
+        dataset,
+        split,
+        filtered=max(options.min_item_ratings, options.min_user_ratings) > 1,
+        uses_tags=models.uses_tags(options),
+        catalogue=options.candidates == "catalogue",
+    )
+    rows += [["warning", leak] for leak in leaks]
     width = max(len(name) for name, _ in rows)
     console.say(*(f"{name:<{width}}  {value}" for name, value in rows))
     if options.export_dir:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ncf_jax.catalogue import best_unseen as best_unseen
     from ncf_jax.catalogue import score_catalogue as score_catalogue
+    from ncf_jax.compare import compare as compare
     from ncf_jax.config import Config as Config
     from ncf_jax.config import DataConfig as DataConfig
     from ncf_jax.data.prepare import prepare as prepare
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
         RunError as RunError,
     )
     from ncf_jax.evaluate import (
-        Evaluation as Evaluation,
-    )
-    from ncf_jax.evaluate import (
         evaluate as evaluate,
     )
     from ncf_jax.evaluate import (
         predict as predict,
     )
+    from ncf_jax.judge import Evaluation as Evaluation
+    from ncf_jax.judge import evaluate_scores as evaluate_scores
+    from ncf_jax.metrics import CONVENTIONS as CONVENTIONS
     from ncf_jax.metrics import RANKING as RANKING
     from ncf_jax.models import MODELS as MODELS
     from ncf_jax.models import make_model as make_model
@@ -58,7 +59,9 @@ if TYPE_CHECKING:
     from ncf_jax.recommend import (
         top_k as top_k,
     )
+    from ncf_jax.runs import Finished as Finished
     from ncf_jax.runs import Run as Run
+    from ncf_jax.runs import load_finished as load_finished
     from ncf_jax.runs import load_run as load_run
     from ncf_jax.train import (
         EpochReport as EpochReport,
@@ -110,12 +113,14 @@ _HOMES = {
     "models": ("MODELS", "make_model"),
     "models.ncf": ("NCF",),
     "models.baselines": ("Bias",),
-    "metrics": ("RANKING",),
+    "metrics": ("CONVENTIONS", "RANKING"),
     "train": ("make_learner", "learner_of", "fit", "EpochReport"),
-    "evaluate": ("evaluate", "Evaluation", "predict"),
+    "evaluate": ("evaluate", "predict"),
+    "judge": ("evaluate_scores", "Evaluation"),
     "catalogue": ("score_catalogue", "best_unseen"),
     "recommend": ("recommend", "similar", "top_k", "Movie"),
-    "runs": ("load_run", "Run"),
+    "runs": ("load_run", "Run", "load_finished", "Finished"),
+    "compare": ("compare",),
     "errors": (
         "NcfError",
         "ConfigError",

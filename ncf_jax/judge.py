@@ -54,6 +54,7 @@ def evaluate_scores(
     ties: Ties = "expected",
     ranking: Mapping[str, Callable[..., jax.Array]] | None = None,
     stars: bool = True,
+    clipped: str = "not clipped",
 ) -> Evaluation:
     """Rating and ranking metrics of predictions, whoever made them.
 
@@ -74,6 +75,7 @@ def evaluate_scores(
       ranking: name -> metric `(scores, relevance, *, where, k)`, in place of the
         convention's; `{**RANKING, "mine": mine}` adds one.
       stars: False for scores that only order; rating metrics are not defined then.
+      clipped: what was done to the predictions, for the definitions in words.
 
     Raises:
       RunError: a prediction is NaN or infinite, or there are no rows.
@@ -122,7 +124,8 @@ def evaluate_scores(
     about: dict[str, Any] = dict(
         convention=metrics if ranking is None else "own", candidates=candidates
     )
-    words = {
+    words = {name: text.format(clipped=clipped) for name, text in DEFINITIONS.items()}
+    words |= {
         f"{name}@{k}": _definition(name, metric, k, setting, candidates)
         for k in ks
         for name, metric in pairs
@@ -208,16 +211,16 @@ def _summaries(
     for name, of in RATING.items():
         if not stars:
             none = np.full(len(sums_RxUxC), np.nan)
-            words_ = DEFINITIONS[name] + "; not defined for scores that are no stars"
+            text = words[name] + "; not defined for scores that are no stars"
             out[name] = summary.of_values(
-                none, definition=words_, n_used=0, n_left_out=rows
+                none, definition=text, n_used=0, n_left_out=rows
             )
             continue
         out[name] = summary.summarize(
             sums_RxUxC,
             partial(_of_sums, of),
             resampled=drawn[..., : sums_RxUxC.shape[-1]],
-            definition=DEFINITIONS[name],
+            definition=words[name],
             n_used=rows,
             n_left_out=0,
         )

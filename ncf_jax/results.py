@@ -127,6 +127,7 @@ def make_results(
             for name, figure in figures(part, evaluation).items()
         },
         "baselines": {name: figures("test", e) for name, e in baselines.items()},
+        "tests": [],
         "data": dataset.fingerprint,
         "split": split.fingerprint,
     }

@@ -114,6 +114,11 @@ def load_run(workdir: str) -> Run:
             f"with python -m experiments.train --workdir=<new folder>."
         )
     epoch = checkpoint.latest(folder)
+    if epoch is None and (folder / "metrics.json").is_file():
+        raise RunError(
+            f"--workdir={workdir} is of another library's model, whose weights are not "
+            f"kept. Run python -m experiments.peers again, with other flags."
+        )
     if epoch is None:
         raise RunError(
             f"--workdir={workdir} has no checkpoint yet. Run its training command "

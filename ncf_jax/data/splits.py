@@ -123,8 +123,8 @@ LIMITS = {
     "it cannot show how well later ratings are forecast, since training rows are also "
     "from after the test rows.",
     "global_time": "It shows how well the time after training is forecast, new users "
-    "and items included; it cannot show how well users with a history are served, "
-    "since few of them are in test.",
+    "and items included; it cannot show how well users with a history are served where "
+    "few of them are in test.",
     "leave_last_out": "It shows how well a user's next rating is predicted; it cannot "
     "show what was possible at that time, since other users' training rows are from "
     "after it, and one row a user makes single users' figures coarse.",

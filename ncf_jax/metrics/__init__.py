@@ -14,9 +14,10 @@ RATING = {"rmse": rating.rmse_of, "mae": rating.mae_of, "r2": rating.r2_of}
 
 # What every rating figure carries with it, in words.
 DEFINITIONS = {
-    "rmse": "root mean squared error over rows, stars, predictions not clipped",
-    "mae": "mean absolute error over rows, stars, predictions not clipped",
-    "r2": "1 - squared error / squared deviation from the rows' mean rating",
+    "rmse": "root mean squared error over rows, stars, predictions {clipped}",
+    "mae": "mean absolute error over rows, stars, predictions {clipped}",
+    "r2": "1 - squared error / squared deviation from the rows' mean rating, "
+    "predictions {clipped}",
 }
 # Which of two values of a metric is the better one; the others only describe.
 SMALLER_IS_BETTER = ("rmse", "mae")
