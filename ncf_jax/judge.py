@@ -84,6 +84,7 @@ def evaluate_scores(
         raise RunError(
             "There are no rows to evaluate: this part of the split is empty."
         )
+    prediction = np.asarray(prediction)
     if not np.isfinite(prediction).all():
         bad = int((~np.isfinite(prediction)).sum())
         raise RunError(
@@ -151,6 +152,7 @@ def _rating_sums(
     truth = dataset.rating[rows].astype(np.float64)
     with np.errstate(over="ignore"):
         error = prediction.astype(np.float64) - truth
+        squared = error**2
 
     def by_user(value: np.ndarray) -> np.ndarray:
         return np.bincount(place, weights=value, minlength=len(user))
@@ -161,7 +163,7 @@ def _rating_sums(
         counts,
         rating.RatingSums(
             rows=np.tile(counts.astype(np.float64), (seeds, 1)),
-            squared=np.stack([by_user(e**2) for e in error]),
+            squared=np.stack([by_user(e) for e in squared]),
             absolute=np.stack([by_user(np.abs(e)) for e in error]),
             rating=np.tile(by_user(truth), (seeds, 1)),
             rating_squared=np.tile(by_user(truth**2), (seeds, 1)),
@@ -189,6 +191,8 @@ def _definition(
     words += "; mean over users, of " + CANDIDATES[candidates]
     if read == "relevant":
         words += f", relevant from {setting.threshold} stars"
+    if not isinstance(metric, Metric) or read == "ties":
+        return words  # it settles ties in its own way, or counts them
     if read in ("relevant", "gain") and setting.ties != "expected":
         return words + f"; ties {setting.ties}"
     return words + "; ties by expectation"
@@ -239,8 +243,9 @@ def _summaries(
     for name, value_R in coverage.items():
         out[name] = summary.of_values(
             value_R,
-            definition="share of all items that are in the list of some user, expected "
-            "over ties; no interval, since fewer different users cover less",
+            definition=f"share of all items that are in the first {name.split('@')[1]} "
+            f"of some user, of {CANDIDATES[about['candidates']]}; ties by expectation; "
+            "no interval, since fewer different users cover less",
             n_used=sums.rows.shape[1],
             n_left_out=0,
             **about,

@@ -87,6 +87,7 @@ def _values(
         reads = {
             "relevant": stars >= setting.threshold,
             "gain": jnp.exp2(stars) - 1,
+            "ties": stars,  # of the scores alone
             **of_items,
         }
         found = {}

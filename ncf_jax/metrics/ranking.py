@@ -40,7 +40,8 @@ class Metric:
       of: (`Ranked`, k) -> [], NaN where it is not defined.
       definition: in words; `{k}` stands for the cut-off.
       reads: which value of a candidate is its relevance: `relevant` (0 or 1), `gain`
-        (2^stars - 1), or a property of the item, `information` or `popular`.
+        (2^stars - 1), or a property of the item, `information` or `popular`; `ties`:
+        the scores alone, whose ties are never settled.
       bounded: whether it lies in [0, 1].
     """
 
@@ -87,7 +88,8 @@ class Metric:
             return jnp.full(scores.shape[:-1], jnp.nan)
 
         def one(scores, relevance, where):
-            return self.of_ranked(rank(scores, relevance, where, k=k, ties=ties), k)
+            settled = "expected" if self.reads == "ties" else ties
+            return self.of_ranked(rank(scores, relevance, where, k=k, ties=settled), k)
 
         lists = jnp.asarray(scores), jnp.asarray(relevance), jnp.asarray(where, bool)
         return jnp.vectorize(one, signature="(l),(l),(l)->()")(*lists)
@@ -209,4 +211,4 @@ popularity = Metric(
     "share of the first {k} that is among the 20 % of items with most train ratings",
     reads="popular",
 )
-tied_cutoffs = Metric(_tied, "whether a tie goes across position {k}")
+tied_cutoffs = Metric(_tied, "whether a tie goes across position {k}", reads="ties")

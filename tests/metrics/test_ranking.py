@@ -1,12 +1,12 @@
-"""Ranking metrics by the reference's reading (R4), ties by expectation (R6).
+"""Ranking metrics on hand-made lists, in every reading (R4), ties by expectation (R6).
 
 Without ties they equal a plain loop, a pandas version and scikit-learn; with ties the
 mean over every order that the scores allow. What the mask hides never matters.
+Random cases against other libraries are in properties/test_ranking_oracles.py.
 """
 
 import itertools
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,105 +16,57 @@ import pytest
 from scipy.stats import hypergeom
 from sklearn.metrics import ndcg_score, precision_score, recall_score
 
-from ncf_jax.metrics import DEFINITIONS, RANKING
+from ncf_jax.metrics import CONVENTIONS, RANKING, ranking
+from tests.metrics.oracles import (
+    DISTINCT,
+    READINGS,
+    READS,
+    by_loop,
+    by_order,
+    distinct,
+    is_nan_without_relevant,
+    jitted,
+    orders_of,
+    over_orders,
+    parts,
+    run,
+)
 
-each_metric = pytest.mark.parametrize("name", RANKING)
-
-
-def all_metrics(scores, relevance, where=None, *, k):
-    return {
-        name: metric(scores, relevance, where=where, k=k)
-        for name, metric in RANKING.items()
-    }
-
-
-JITTED = jax.jit(all_metrics, static_argnames="k")
-
-
-def run(scores, relevance, where=None, *, k):
-    """All metrics of some lists [..., L <= 32], padded to one shape: few compilations.
-
-    That padding and leading axes change nothing has its own tests below.
-    """
-    scores, relevance = np.asarray(scores, np.float32), np.asarray(relevance, bool)
-    where = np.ones(scores.shape, bool) if where is None else np.asarray(where)
-    shape, length = scores.shape[:-1], scores.shape[-1]
-    pad = (0, 2048 - math.prod(shape)), (0, 32 - length)
-    out = JITTED(
-        np.pad(scores.reshape(-1, length), pad, constant_values=np.nan),
-        np.pad(relevance.reshape(-1, length), pad, constant_values=True),
-        np.pad(where.reshape(-1, length), pad),
-        k=k,
-    )
-    return {
-        name: np.asarray(values)[: math.prod(shape)].reshape(shape)
-        for name, values in out.items()
-    }
+REFERENCE = CONVENTIONS["reference"]
+ALL = list(DISTINCT.values())
+ORDERED = [reading for reading in ALL if not reading.endswith("tied_cutoffs")]
+NDCG = [reading for reading in ALL if reading.endswith("ndcg")]
+each_reading = pytest.mark.parametrize("reading", ALL)
 
 
-def by_loop(name, relevance, k):
-    """The reference's reading of one list that lies in its final order."""
-    top = relevance[:k]
-    if name == "precision":
-        return sum(top) / k
-    if name == "recall":
-        return sum(top) / sum(relevance) if sum(relevance) else math.nan
-    dcg = ideal = 0.0
-    for place, hit in enumerate(top, start=1):
-        dcg += hit / math.log2(place + 1)
-    for place, hit in enumerate(sorted(top, reverse=True), start=1):
-        ideal += hit / math.log2(place + 1)
-    return dcg / ideal if ideal else 0.0
+def reference(scores, relevance, where=None, *, k):
+    """The three metrics of the reference experiment."""
+    out = run(scores, relevance, where, k=k)
+    return {name: out[f"reference/{name}"] for name in ("precision", "ndcg", "recall")}
 
 
-def by_array(name, relevance, k):
-    """The same for many lists at once: [..., L] in final order -> [...]."""
-    top = relevance[..., :k].astype(float)
-    if name == "precision":
-        return top.sum(axis=-1) / k
-    if name == "recall":
-        with np.errstate(invalid="ignore"):
-            return top.sum(axis=-1) / relevance.sum(axis=-1)
-    discount = 1 / np.log2(np.arange(top.shape[-1]) + 2)
-    ideal = (np.sort(top, axis=-1)[..., ::-1] * discount).sum(axis=-1)
-    return (top * discount).sum(axis=-1) / np.where(ideal > 0, ideal, 1)
-
-
-def orders_of(scores):
-    """Every order of the candidates in which no score is below the next one's."""
-    return [
-        order
-        for order in itertools.permutations(range(len(scores)))
-        if all(scores[a] >= scores[b] for a, b in itertools.pairwise(order))
-    ]
-
-
-def over_orders(name, scores, relevance, k):
-    return np.mean(
-        [by_loop(name, [relevance[i] for i in order], k) for order in orders_of(scores)]
-    )
-
-
-def distinct(rng, *shape):
-    return rng.permuted(np.tile(np.arange(shape[-1]), (*shape[:-1], 1)), axis=-1) / 8
+def long_lists(scores, relevance, *, k):
+    """All readings of lists of any length, without padding."""
+    values = dict.fromkeys(READS, np.asarray(relevance, np.float32))
+    where = np.ones(np.shape(scores), bool)
+    return jitted(np.asarray(scores, np.float32), values, where, k=k)
 
 
 class TestWithoutTies:
-    @pytest.mark.parametrize("k", [1, 3, 10, 20])
+    @pytest.mark.parametrize("k", [1, 3, 10])
     def test_a_metric_equals_a_plain_loop(self, k):
         rng = np.random.default_rng(k)
         scores, relevance = distinct(rng, 60, 12), rng.random((60, 12)) < 0.4
         relevance[0], relevance[1] = False, True
-        for name, values in run(scores, relevance, k=k).items():
+        out = run(scores, relevance, k=k)
+        for name in ORDERED:
+            values = out[name]
             for value, score, relevant in zip(values, scores, relevance, strict=True):
                 order = sorted(range(12), key=lambda i: -score[i])
                 expected = by_loop(name, [int(relevant[i]) for i in order], k)
                 np.testing.assert_allclose(value, expected, atol=1e-6, err_msg=name)
 
-    @each_metric
-    def test_a_metric_equals_the_pandas_version_on_users_with_lists_of_any_length(
-        self, name
-    ):
+    def test_a_metric_equals_the_pandas_version_on_users_with_lists_of_any_length(self):
         rng = np.random.default_rng(3)
         where = np.arange(30) < rng.integers(1, 31, 40)[:, None]
         scores, relevance = distinct(rng, 40, 30), rng.random((40, 30)) < 0.3
@@ -126,22 +78,25 @@ class TestWithoutTies:
                 "hit": relevance[user, column],
             }
         )
-        expected = [
-            by_loop(name, list(rows.sort_values("score", ascending=False)["hit"]), 10)
+        listed = [
+            list(rows.sort_values("score", ascending=False)["hit"])
             for _, rows in table.groupby("user")
         ]
-        out = run(scores, relevance, where, k=10)[name]
-        np.testing.assert_allclose(out, expected, atol=1e-6)
-        # Control: a metric that read the padding would give this.
-        assert not np.allclose(out, run(scores, relevance, k=10)[name], atol=1e-3)
+        out = run(scores, relevance, where, k=10)
+        unmasked = run(scores, relevance, k=10)
+        for name in ORDERED:
+            expected = [by_loop(name, hits, 10) for hits in listed]
+            np.testing.assert_allclose(out[name], expected, atol=1e-6, err_msg=name)
+            # Control: a metric that read the padding would give this.
+            assert not np.allclose(out[name], unmasked[name], atol=1e-3), name
 
-    @pytest.mark.parametrize("k", [1, 3, 6])
+    @pytest.mark.parametrize("k", [1, 3])
     def test_precision_and_recall_equal_scikit_learn(self, k):
         rng = np.random.default_rng(k)
         scores, relevance = distinct(rng, 30, 9), rng.random((30, 9)) < 0.5
         relevance[:, 0] = True  # scikit-learn warns where recall is not defined
         retrieved = scores.argsort(axis=1).argsort(axis=1) >= 9 - k
-        out = run(scores, relevance, k=k)
+        out = reference(scores, relevance, k=k)
         for name, oracle in (("precision", precision_score), ("recall", recall_score)):
             expected = [oracle(*row) for row in zip(relevance, retrieved, strict=True)]
             np.testing.assert_allclose(out[name], expected, atol=1e-6)
@@ -150,24 +105,29 @@ class TestWithoutTies:
         rng = np.random.default_rng(0)
         scores, relevance = distinct(rng, 50, 8), rng.random((50, 8)) < 0.4
         expected = [ndcg_score(relevance[[i]], scores[[i]]) for i in range(50)]
-        out = run(scores, relevance, k=10)["ndcg"]
+        out = reference(scores, relevance, k=10)["ndcg"]
         np.testing.assert_allclose(out, expected, atol=1e-6)
-        # Control: at a cut-off inside the list the two readings part.
+        # At a cut-off inside the list the reference's reading is another, and the
+        # standard one is theirs.
         cut = [ndcg_score(relevance[[i]], scores[[i]], k=3) for i in range(50)]
-        assert not np.allclose(run(scores, relevance, k=3)["ndcg"], cut, atol=1e-2)
+        out = run(scores, relevance, k=3)
+        assert not np.allclose(out["reference/ndcg"], cut, atol=1e-2)
+        some = relevance.any(axis=1)
+        found = out["standard/ndcg"][some]
+        np.testing.assert_allclose(found, np.array(cut)[some], atol=1e-6)
 
     def test_ndcg_equals_scikit_learn_where_every_relevant_item_is_retrieved(self):
         rng = np.random.default_rng(1)
         scores = distinct(rng, 50, 8)
-        best = scores.argsort(axis=1).argsort(axis=1) >= 4
+        best = scores.argsort(axis=1).argsort(axis=1) >= 5
         relevance = best & (rng.random((50, 8)) < 0.6)
-        expected = [ndcg_score(relevance[[i]], scores[[i]], k=4) for i in range(50)]
-        out = run(scores, relevance, k=4)["ndcg"]
+        expected = [ndcg_score(relevance[[i]], scores[[i]], k=3) for i in range(50)]
+        out = reference(scores, relevance, k=3)["ndcg"]
         np.testing.assert_allclose(out, expected, atol=1e-6)
 
     def test_the_values_of_one_list_by_hand(self):
         scores = [0.1, 0.9, 0.5, 0.7]  # order: 1, 3, 2, 0
-        out = run(scores, [True, False, True, True], k=3)
+        out = reference(scores, [True, False, True, True], k=3)
         assert out["precision"] == pytest.approx(2 / 3)
         assert out["recall"] == pytest.approx(2 / 3)
         dcg = 1 / math.log2(2 + 1) + 1 / math.log2(3 + 1)
@@ -178,16 +138,32 @@ class TestWithoutTies:
         # The reference's ideal is the retrieved list itself, re-sorted: one hit at
         # the top is perfect even when five more relevant items were missed ...
         scores = [7, 6, 5, 4, 3, 2, 1]
-        assert run(scores, [1, 0, 1, 1, 1, 1, 1], k=2)["ndcg"] == 1
+        assert reference(scores, [1, 0, 1, 1, 1, 1, 1], k=2)["ndcg"] == 1
         # ... so that retrieving one more at place 3 of 3 lowers the score.
-        assert run(scores, [1, 0, 0, 1, 0, 0, 0], k=3)["ndcg"] == 1
-        assert run(scores, [1, 0, 1, 0, 0, 0, 0], k=3)["ndcg"] == pytest.approx(
+        assert reference(scores, [1, 0, 0, 1, 0, 0, 0], k=3)["ndcg"] == 1
+        assert reference(scores, [1, 0, 1, 0, 0, 0, 0], k=3)["ndcg"] == pytest.approx(
             (1 + 1 / 2) / (1 + 1 / math.log2(3))
         )
 
+    def test_the_other_metrics_of_one_list_by_hand(self):
+        scores = [0.1, 0.9, 0.5, 0.7]  # order: 1, 3, 2, 0
+        relevance = [True, False, True, True]
+        out = run(scores, relevance, k=3)
+        assert out["standard/hit_rate"] == 1
+        assert out["standard/mrr"] == 1 / 2
+        assert out["standard/map"] == pytest.approx((1 / 2 + 2 / 3) / 3)
+        assert out["standard/tied_cutoffs"] == 0
+        out = run(scores, relevance, k=1)
+        for name in ("hit_rate", "mrr", "map"):
+            assert out[f"standard/{name}"] == 0
+        told = {"relevant": relevance, "information": [1.0, 2, 4, 8]}
+        out = run(scores, told | {"popular": [1, 0, 0, 0.5]}, k=3)
+        assert out["standard/novelty"] == pytest.approx((2 + 8 + 4) / 3)
+        assert out["standard/popularity"] == pytest.approx(0.5 / 3)
+
 
 class TestTies:
-    @pytest.mark.parametrize("k", [1, 2, 3, 4, 6, 10])
+    @pytest.mark.parametrize("k", [1, 2, 3, 10])
     def test_every_pattern_of_ties_equals_the_mean_over_its_orders(self, k):
         # All 32 ways to tie neighbours among six candidates, all 64 relevances.
         relevance = np.array(list(itertools.product([False, True], repeat=6)))
@@ -205,13 +181,14 @@ class TestTies:
         )
         for tie, level in enumerate(levels):
             orders = np.array(orders_of(level))
-            for name, values in out.items():
-                expected = by_array(name, relevance[:, orders], k).mean(axis=1)
+            for name in ORDERED:
+                expected = by_order(name, relevance[:, orders], k).mean(axis=1)
                 np.testing.assert_allclose(
-                    values[tie], expected, atol=1e-6, err_msg=f"{name}, {level}"
+                    out[name][tie], expected, atol=1e-6, err_msg=f"{name}, {level}"
                 )
+            across = k < 6 and level[k - 1] == level[min(k, 5)]
+            assert (out["standard/tied_cutoffs"][tie] == across).all()
 
-    @each_metric
     @pytest.mark.parametrize(
         ("scores", "k"),
         [
@@ -223,15 +200,17 @@ class TestTies:
         ],
     )
     def test_a_tie_at_the_cut_off_is_not_settled_by_the_order_of_the_input(
-        self, name, scores, k
+        self, scores, k
     ):
         relevance = [False, False, False, True]
-        expected = over_orders(name, scores, relevance, k)
-        # A stable sort would leave the relevant candidate out of the list.
-        assert by_loop(name, relevance, k) == 0 < expected
-        for step in (1, -1):
-            out = run(scores[::step], relevance[::step], k=k)[name]
-            np.testing.assert_allclose(out, expected, atol=1e-6)
+        one, other = (run(scores[::s], relevance[::s], k=k) for s in (1, -1))
+        for name in ALL:
+            expected = over_orders(name, scores, relevance, k)
+            # A stable sort would leave the relevant candidate out of the list.
+            if name in ORDERED:
+                assert by_loop(name, relevance, k) == 0 < expected
+            for out in (one, other):
+                np.testing.assert_allclose(out[name], expected, atol=1e-6)
 
     def test_ndcg_is_the_mean_ratio_and_not_the_ratio_of_means(self):
         scores, relevance, k = [5, 5, 5, 5], [1, 1, 0, 0], 2
@@ -241,7 +220,7 @@ class TestTies:
         expected = np.mean(
             [d / i if i else 0.0 for d, i in zip(dcg, ideal, strict=True)]
         )
-        out = run(scores, relevance, k=k)["ndcg"]
+        out = reference(scores, relevance, k=k)["ndcg"]
         np.testing.assert_allclose(out, expected, atol=1e-6)
         assert abs(expected - np.mean(dcg) / np.mean(ideal)) > 0.05
 
@@ -249,24 +228,46 @@ class TestTies:
         rng = np.random.default_rng(2)
         scores, relevance = rng.integers(0, 3, (50, 8)) / 2, rng.random((50, 8)) < 0.4
         expected = [ndcg_score(relevance[[i]], scores[[i]]) for i in range(50)]
-        out = run(scores, relevance, k=10)["ndcg"]
+        out = reference(scores, relevance, k=10)["ndcg"]
         np.testing.assert_allclose(out, expected, atol=1e-6)
         broken = scores - np.arange(8) / 1e3  # ties settled by the input's order
-        assert not np.allclose(run(broken, relevance, k=10)["ndcg"], expected, 1e-2)
+        other = reference(broken, relevance, k=10)["ndcg"]
+        assert not np.allclose(other, expected, 1e-2)
 
-    @pytest.mark.parametrize("k", [1, 10, 100])
+    @pytest.mark.parametrize("k", [1, 100])
     def test_thousands_of_tied_candidates_score_chance(self, k):
         many = 3_000
         relevant = np.array([1, 30, 1_500, 2_999, 3_000])
         relevance = np.arange(many) < relevant[:, None]
-        out = JITTED(np.full((5, many), 0.5), relevance, k=k)
-        np.testing.assert_allclose(out["precision"], relevant / many, rtol=1e-5)
-        np.testing.assert_allclose(out["recall"], np.full(5, k / many), rtol=1e-5)
+        out = long_lists(np.full((5, many), 0.5), relevance, k=k)
+
+        def assert_is(reading, expected, rtol=1e-5):
+            np.testing.assert_allclose(
+                out[reading], expected, rtol=rtol, atol=1e-6, err_msg=reading
+            )
+
+        assert_is("standard/precision", relevant / many)
+        assert_is("standard/recall", np.full(5, k / many))
+        assert_is("lenskit/recall", k * relevant / many / np.minimum(relevant, k))
         discount = 1 / np.log2(np.arange(k) + 2)
         hits = np.arange(1, k + 1)
+        drawn = [hypergeom.pmf(hits, many, r, k) for r in relevant]
         ratio = hits * discount.mean() / np.cumsum(discount)
-        expected = [hypergeom.pmf(hits, many, r, k) @ ratio for r in relevant]
-        np.testing.assert_allclose(out["ndcg"], expected, atol=1e-5)
+        assert_is("reference/ndcg", [chance @ ratio for chance in drawn], 1e-4)
+        assert_is("standard/hit_rate", np.sum(drawn, axis=1))
+        ideal = np.cumsum(discount)[np.minimum(relevant, k) - 1]
+        assert_is("standard/ndcg", relevant / many * discount.sum() / ideal)
+        # P(first relevant one at place p) = P(p - 1 misses) P(hit after them).
+        missed = [hypergeom.pmf(0, many, r, hits - 1) for r in relevant]
+        at_last = [
+            m * np.minimum(r / (many - hits + 1), 1)
+            for m, r in zip(missed, relevant, strict=True)
+        ]
+        assert_is("standard/mrr", np.array(at_last) @ (1 / hits))
+        others = (hits - 1) * ((relevant - 1) / (many - 1))[:, None]
+        found = ((1 + others) / hits).sum(axis=1)
+        assert_is("standard/map", found / many)
+        assert_is("standard/tied_cutoffs", np.ones(5))
 
     def test_a_large_tie_across_the_cut_off_behind_sure_places(self):
         many, k, sure = 3_000, 10, np.array([1, 0, 1, 0])
@@ -274,7 +275,7 @@ class TestTies:
         scores_5xL = np.array([[9, 8, 7, 6] + [1] * (many - 4)] * 5, float)
         tail_5xT = np.arange(many - 4) < insides[:, None]
         relevance_5xL = np.concatenate([np.array([sure] * 5) > 0, tail_5xT], axis=1)
-        out = JITTED(scores_5xL, relevance_5xL, k=k)
+        out = long_lists(scores_5xL, relevance_5xL, k=k)
         hits = np.arange(k - 4 + 1)
         discount = 1 / np.log2(np.arange(k) + 2)
         dcg = sure @ discount[:4] + hits * discount[4:].mean()
@@ -282,10 +283,17 @@ class TestTies:
         for row, inside in enumerate(insides):
             chance = hypergeom.pmf(hits, many - 4, inside, k - 4)
             found = 2 + chance @ hits
+            relevant = 2 + inside
+            best = np.cumsum(discount)[min(relevant, k) - 1]
             expected = {
-                "precision": found / k,
-                "recall": found / (2 + inside),
-                "ndcg": chance @ (dcg / ideal),
+                "standard/precision": found / k,
+                "standard/recall": found / relevant,
+                "lenskit/recall": found / min(relevant, k),
+                "reference/ndcg": chance @ (dcg / ideal),
+                "standard/ndcg": chance @ dcg / best,
+                "standard/hit_rate": 1,
+                "standard/mrr": 1,
+                "standard/tied_cutoffs": 1,
             }
             for name, value in expected.items():
                 np.testing.assert_allclose(out[name][row], value, rtol=1e-5)
@@ -293,120 +301,145 @@ class TestTies:
     def test_scores_that_are_equal_in_float32_are_tied(self):
         close = [0.1, 0.1 - 1e-10]
         assert close[0] != close[1]
-        assert run(close, [False, True], k=1)["precision"] == 1 / 2
+        assert reference(close, [False, True], k=1)["precision"] == 1 / 2
         apart = [0.1, 0.1 - 1e-6]
-        assert run(apart, [False, True], k=1)["precision"] == 0
+        assert reference(apart, [False, True], k=1)["precision"] == 0
 
-    @each_metric
     @pytest.mark.parametrize("zeros", [(0.0, -0.0), (-0.0, 0.0)])
-    def test_zero_and_minus_zero_are_tied(self, name, zeros):
-        assert run(zeros, [False, True], k=1)[name] == 1 / 2
-        assert run((0.0, -1e-3), [False, True], k=1)[name] == 0
+    def test_zero_and_minus_zero_are_tied(self, zeros):
+        tied = run(zeros, [False, True], k=1)
+        apart = run((0.0, -1e-3), [False, True], k=1)
+        for name in ORDERED:
+            assert tied[name] == 1 / 2, name
+            assert apart[name] == 0, name
+        assert tied["standard/tied_cutoffs"] == 1
+        assert apart["standard/tied_cutoffs"] == 0
 
 
 class TestMask:
-    @each_metric
     @pytest.mark.parametrize("junk", [np.nan, np.inf, -np.inf, 1e38, -1e38, 0.5])
-    def test_a_masked_candidate_never_matters(self, name, junk):
+    def test_a_masked_candidate_never_matters(self, junk):
         rng = np.random.default_rng(0)
         scores = (rng.integers(0, 4, (20, 8)) / 4).astype(np.float32)
         relevance, where = rng.random((20, 8)) < 0.5, rng.random((20, 8)) < 0.3
-        clean = run(scores, relevance & where, where, k=3)[name]
+        clean = run(scores, relevance & where, where, k=3)
         spoiled = np.where(where, scores, np.float32(junk))
-        out = run(spoiled, relevance | ~where, where, k=3)[name]
-        np.testing.assert_array_equal(out, clean)
+        out = run(spoiled, relevance | ~where, where, k=3)
         # Control: the masked candidates would matter if they counted.
-        unmasked = run(spoiled, relevance | ~where, k=3)[name]
-        assert not np.allclose(unmasked, clean, atol=1e-3, equal_nan=True)
+        unmasked = run(spoiled, relevance | ~where, k=3)
+        for name in ALL:
+            np.testing.assert_array_equal(out[name], clean[name], err_msg=name)
+            other = unmasked[name]
+            assert not np.allclose(other, clean[name], atol=1e-3, equal_nan=True), name
 
-    @each_metric
-    def test_a_masked_list_equals_the_list_without_the_masked(self, name):
+    def test_a_masked_list_equals_the_list_without_the_masked(self):
         scores = np.array([9.0, 0.3, 0.7, 0.7, 5.0, 0.2])
         relevance = np.array([True, True, False, True, False, False])
         where = np.array([False, True, True, True, False, True])
-        short = run(scores[where], relevance[where], k=2)[name]
-        masked = run(scores, relevance, where, k=2)[name]
-        np.testing.assert_allclose(masked, short, atol=1e-6)
+        short = run(scores[where], relevance[where], k=2)
+        masked = run(scores, relevance, where, k=2)
+        for name in ALL:
+            np.testing.assert_allclose(masked[name], short[name], atol=1e-6)
 
-    @each_metric
-    def test_a_real_candidate_with_the_lowest_score_still_comes_before_padding(
-        self, name
-    ):
-        out = run([9, -np.inf], [False, True], [False, True], k=1)[name]
-        assert out == 1, "the only candidate is relevant and must be in the first 1"
+    def test_a_real_candidate_with_the_lowest_score_still_comes_before_padding(self):
+        out = run([9, -np.inf], [False, True], [False, True], k=1)
+        for name in ORDERED:
+            assert out[name] == 1, "the only candidate is relevant and in the first 1"
 
     def test_no_mask_is_a_mask_of_all(self):
         rng = np.random.default_rng(0)
         scores, relevance = distinct(rng, 5, 6), rng.random((5, 6)) < 0.5
-        unmasked = JITTED(scores, relevance, k=3)
-        masked = JITTED(scores, relevance, np.ones((5, 6), bool), k=3)
-        for name in RANKING:
-            np.testing.assert_array_equal(unmasked[name], masked[name])
+        scores, relevance = jnp.asarray(scores), jnp.asarray(relevance)
+        for name, metric in RANKING.items():
+            unmasked = metric(scores, relevance, k=3)
+            masked = metric(scores, relevance, where=jnp.ones((5, 6), bool), k=3)
+            np.testing.assert_array_equal(unmasked, masked, err_msg=name)
 
 
 class TestEdges:
-    @each_metric
-    def test_a_list_without_candidates_is_nan(self, name):
+    def test_a_list_without_candidates_is_nan(self):
         nowhere = np.zeros((3, 4), bool)
         nowhere[1] = True
-        out = run(np.ones((3, 4)), np.ones((3, 4)), nowhere, k=2)[name]
-        assert np.isnan(out).tolist() == [True, False, True]
+        out = run(np.ones((3, 4)), np.ones((3, 4)), nowhere, k=2)
+        for name in ALL:
+            assert np.isnan(out[name]).tolist() == [True, False, True], name
 
-    @each_metric
-    def test_a_list_of_no_length_is_nan(self, name):
-        out = RANKING[name](jnp.zeros((2, 0)), jnp.zeros((2, 0), bool), k=2)
+    @each_reading
+    def test_a_list_of_no_length_is_nan(self, reading):
+        out = READINGS[reading](jnp.zeros((2, 0)), jnp.zeros((2, 0), bool), k=2)
         assert np.isnan(out).tolist() == [True, True]
 
-    def test_no_users_give_no_values(self):
-        nobody = jnp.zeros((0, 4)), jnp.zeros((0, 4), bool)
-        for values in jax.eval_shape(partial(all_metrics, k=2), *nobody).values():
-            assert values.shape == (0,)
+    @each_reading
+    def test_no_users_give_no_values(self, reading):
+        out = jax.eval_shape(
+            lambda scores, hits: READINGS[reading](scores, hits, k=2),
+            jnp.zeros((0, 4)),
+            jnp.zeros((0, 4), bool),
+        )
+        assert out.shape == (0,)
 
     @pytest.mark.parametrize("k", [1, 2, 10])
     def test_a_single_candidate(self, k):
-        hit = run([0.3], [True], k=k)
-        assert hit["precision"] == pytest.approx(1 / k)
-        assert hit["recall"] == hit["ndcg"] == 1
-        miss = run([0.3], [False], k=k)
-        assert miss["precision"] == miss["ndcg"] == 0
-        assert np.isnan(miss["recall"])
+        hit, miss = (run([0.3], [relevant], k=k) for relevant in (True, False))
+        for name in ORDERED:
+            expected = {
+                "standard/precision": 1 / k,
+                "rectools/ndcg": 1 / (1 / np.log2(np.arange(k) + 2)).sum(),
+            }.get(name, 1)
+            assert hit[name] == pytest.approx(expected), name
+            if is_nan_without_relevant(name):
+                assert np.isnan(miss[name]), name
+            else:
+                assert miss[name] == 0, name
+        assert hit["standard/tied_cutoffs"] == 0
 
-    def test_nobody_relevant_is_zero_for_precision_and_ndcg_and_left_out_of_recall(
-        self,
-    ):
+    def test_nobody_relevant_is_zero_for_precision_and_the_references_ndcg(self):
         out = run([5, 4, 3, 2, 1], [False] * 5, k=3)
-        assert out["precision"] == out["ndcg"] == 0
-        assert np.isnan(out["recall"])
+        zero = {"standard/precision", "lenskit/precision", "reference/ndcg"}
+        zero |= {"standard/novelty", "standard/popularity"}
+        for name in ORDERED:
+            if name in zero:
+                assert out[name] == 0, name
+            else:
+                assert np.isnan(out[name]), f"{name} leaves such users out"
 
     def test_relevant_candidates_below_the_cut_off_give_zero(self):
         out = run([3, 2, 1], [False, False, True], k=2)
-        assert out["precision"] == out["ndcg"] == out["recall"] == 0
+        for name in ORDERED:
+            assert out[name] == 0, name
 
     def test_a_list_shorter_than_k_is_divided_by_k_all_the_same(self):
         out = run([1, 2, 3, 4], [True, True, False, True], k=10)
-        assert out["precision"] == pytest.approx(3 / 10)
-        assert out["recall"] == 1
+        assert out["standard/precision"] == pytest.approx(3 / 10)
+        assert out["standard/recall"] == 1
+        # LensKit divides by what there is.
+        assert out["lenskit/precision"] == pytest.approx(3 / 4)
 
-    def test_a_cut_off_beyond_the_list_changes_only_precision(self):
+    def test_a_cut_off_beyond_the_list_changes_only_what_divides_by_k(self):
         rng = np.random.default_rng(4)
-        scores, relevance = rng.integers(0, 3, (9, 6)) / 2, rng.random((9, 6)) < 0.5
-        whole, beyond = (run(scores, relevance, k=k) for k in (6, 20))
-        for name in ("ndcg", "recall"):
-            np.testing.assert_allclose(whole[name], beyond[name], atol=1e-6)
-        precision = whole["precision"] * 6 / 20
-        np.testing.assert_allclose(beyond["precision"], precision, atol=1e-6)
+        scores, relevance = rng.integers(0, 3, (9, 3)) / 2, rng.random((9, 3)) < 0.5
+        whole, beyond = (run(scores, relevance, k=k) for k in (3, 10))
+        weight = 1 / np.log2(np.arange(10) + 2)
+        factor = {
+            "standard/precision": 3 / 10,
+            "rectools/ndcg": weight[:3].sum() / weight.sum(),
+        }
+        for name in ALL:
+            expected = whole[name] * factor.get(name, 1)
+            np.testing.assert_allclose(beyond[name], expected, atol=1e-6, err_msg=name)
 
     def test_recall_of_a_whole_list_is_exactly_one_and_never_above(self):
         # All tied, every number of candidates and of relevant ones up to 100.
         size = np.arange(100)
         relevance_NxL = size[None, :] <= size[:, None]
+        recall = jax.jit(ranking.recall, static_argnames="k")
         for length in (3, 49, 100):
-            out = JITTED(
-                np.zeros((100, 100)),
-                relevance_NxL,
-                np.broadcast_to(size < length, (100, 100)),
+            out = recall(
+                jnp.zeros((100, 100)),
+                jnp.asarray(relevance_NxL),
+                where=jnp.broadcast_to(size < length, (100, 100)),
                 k=100,
-            )["recall"]
+            )
             assert out.max() <= 1, f"recall of {float(out.max()):.9f} is above 1"
             np.testing.assert_allclose(out, 1, atol=1e-6)
 
@@ -414,27 +447,34 @@ class TestEdges:
     def test_ndcg_of_a_perfect_order_is_never_above_one(self, k):
         relevance = np.arange(30)[None, :] <= np.arange(30)[:, None]
         scores = -np.arange(30.0)[None].repeat(30, axis=0)
-        out = run(scores, relevance, k=k)["ndcg"]
-        np.testing.assert_allclose(out, 1, atol=1e-6)
-        assert out.max() <= 1, f"an NDCG of {float(out.max()):.9f} is above 1"
+        out = run(scores, relevance, k=k)
+        for name in NDCG:
+            value, enough = out[name], relevance.sum(axis=1) >= k
+            if name != "rectools/ndcg":  # its ideal wants k relevant ones
+                enough = enough | True
+            np.testing.assert_allclose(value[enough], 1, atol=1e-6, err_msg=name)
+            assert value.max() <= 1, f"{name} of {value.max():.9f} is above 1"
 
     def test_axes_before_the_last_are_kept(self):
         rng = np.random.default_rng(5)
         scores = rng.integers(0, 4, (2, 3, 6)) / 4
         relevance, where = rng.random((2, 3, 6)) < 0.5, rng.random((2, 3, 6)) < 0.8
-        out = JITTED(scores, relevance, where, k=3)
-        for name, values in out.items():
+        for reading in ("reference/ndcg", "lenskit/map"):
+            values = READINGS[reading](
+                jnp.asarray(scores),
+                jnp.asarray(relevance),
+                where=jnp.asarray(where),
+                k=3,
+            )
             assert values.shape == (2, 3)
             assert len(np.unique(values)) > 1
             for place in np.ndindex(2, 3):
-                score, hits = (
-                    scores[place][where[place]],
-                    relevance[place][where[place]],
-                )
-                expected = over_orders(name, score, hits, 3)
+                score = scores[place][where[place]]
+                hits = relevance[place][where[place]]
+                expected = over_orders(reading, score, hits, 3)
                 np.testing.assert_allclose(values[place], expected, atol=1e-6)
 
-    @each_metric
+    @pytest.mark.parametrize("name", RANKING)
     @pytest.mark.parametrize(
         ("scores", "relevance", "where"),
         [
@@ -455,22 +495,32 @@ class TestEdges:
                 jnp.zeros(scores), jnp.zeros(relevance, bool), where=where, k=2
             )
 
-    def test_relevance_may_be_zeros_and_ones(self):
+    @pytest.mark.parametrize("name", REFERENCE)
+    def test_relevance_may_be_zeros_and_ones(self, name):
         scores, relevance = jnp.array([0.3, 0.1, 0.2]), jnp.array([0, 1, 1])
-        out = all_metrics(scores, relevance, k=2)
-        assert out == all_metrics(scores, relevance > 0, k=2)
-        assert out != all_metrics(scores, 1 - relevance, k=2)
+        out = REFERENCE[name](scores, relevance, k=1)
+        assert out == REFERENCE[name](scores, relevance > 0, k=1)
+        other = REFERENCE[name](scores, 1 - relevance, k=1)
+        assert (out != other) == (name != "tied_cutoffs")
 
     def test_metrics_are_the_same_when_not_jitted(self):
         scores = jnp.array([0.5, 0.5, 0.1, 0.9, 0.5])
         relevance = jnp.array([True, False, True, False, True])
-        jitted = run(scores, relevance, k=2)
-        for name, value in all_metrics(scores, relevance, k=2).items():
-            np.testing.assert_allclose(jitted[name], value, atol=1e-6)
+        out = run(scores, relevance, k=2)
+        for name in ALL:
+            value = READINGS[name](scores, relevance, k=2)
+            np.testing.assert_allclose(out[name], value, atol=1e-6, err_msg=name)
 
 
-@each_metric
-def test_every_ranking_metric_is_defined_in_words(name):
-    words = DEFINITIONS[name].format(k=7)
-    assert "7" in words or name == "recall"
+@each_reading
+def test_every_ranking_metric_is_defined_in_words(reading):
+    words = READINGS[reading].definition.format(k=7)
+    assert "7" in words
     assert "{" not in words
+    says = "users without any" in words
+    assert says == is_nan_without_relevant(reading), "who is left out is said"
+
+
+def test_only_novelty_is_not_a_share():
+    unbounded = {parts(r)[1] for r, metric in READINGS.items() if not metric.bounded}
+    assert unbounded == {"novelty"}
