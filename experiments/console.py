@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ncf_jax.config import Options
+from ncf_jax.options import Options, shown
 
 if TYPE_CHECKING:
     from ncf_jax.train import EpochReport
@@ -44,7 +44,7 @@ def options(config: Options) -> None:
     for field in fields:
         value = getattr(config, field.name)
         changed = value != field.default
-        print(f"  {field.name:<{width}}  {value}{' *' if changed else ''}")
+        print(f"  {field.name:<{width}}  {shown(value)}{' *' if changed else ''}")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -95,6 +95,7 @@ def main(options: EvaluateOptions) -> None:
 def reading(config: Config, options: EvaluateOptions) -> Config:
     """The run's configuration, with what is asked for in place of its own."""
     asked = {name: getattr(options, name) for name in READINGS}
+    asked["k"] = tuple(dict.fromkeys(asked["k"]))
     return dataclasses.replace(config, **{n: v for n, v in asked.items() if v})
 
 

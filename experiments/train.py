@@ -52,7 +52,6 @@ def study(config: Config, workdir: Path) -> dict:
         data_fingerprint=dataset.fingerprint,
         split_fingerprint=split.fingerprint,
     )
-    report.write_bytes(workdir / "run.flags", flags_text.encode())
     seeds = range(config.seed, config.seed + config.num_seeds)
     model = ncf_jax.make_model(config, dataset)
     learner = ncf_jax.learner_of(config, model, dataset.features)
@@ -71,7 +70,9 @@ def study(config: Config, workdir: Path) -> dict:
         like = train.state_like(learner, len(seeds))
         start = done, checkpoint.load_state(workdir, done, like)
         console.say(f"going on after epoch {done} of {config.epochs}")
+        report.write_bytes(workdir / "run.flags", flags_text.encode())
     else:
+        report.write_bytes(workdir / "run.flags", flags_text.encode())
         finish.environment(workdir, dataset, split)
         checkpoint.save_dataset(workdir, dataset, split)
 

@@ -120,8 +120,15 @@ def differences(theirs: Options, ours: Options) -> list[str]:
     """
     a, b = theirs.identity(), ours.identity()
     return [
-        f"--{name}: {a[name]} there, {b[name]} here" for name in a if a[name] != b[name]
+        f"--{name}: {shown(a[name])} there, {shown(b[name])} here"
+        for name in a
+        if a[name] != b[name]
     ]
+
+
+def shown(value: Any) -> str:
+    """A value as the command line has it: several between commas."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _kind(field: dataclasses.Field) -> type:

@@ -213,11 +213,17 @@ def read_history(workdir: Path) -> list[dict[str, Any]]:
         return []
     try:
         with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+            header, *rows = csv.reader(file)
+        if tuple(header) != HISTORY or any(len(row) != len(HISTORY) for row in rows):
+            raise ValueError("its columns are not those of a history")
         return [
             {"epoch": int(row["epoch"])}
-            | {n: float(row[n]) if row[n] else None for n in HISTORY[1:]}
-            for row in rows
+            | {
+                # Only the validation loss may be missing: there may be no such rows.
+                n: None if n == "valid_loss" and not row[n] else float(row[n])
+                for n in HISTORY[1:]
+            }
+            for row in (dict(zip(HISTORY, cells, strict=True)) for cells in rows)
         ]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise _unreadable(path, error) from error

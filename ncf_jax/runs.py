@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import numpy as np
 
 from ncf_jax import checkpoint, per_user, report
 from ncf_jax.config import Config
@@ -83,17 +84,26 @@ def load_finished(folder: str | Path) -> Finished:
         shapes = {users.sums.shape[:2], *(v.shape for v in users.values.values())}
         if shapes != {shape} or users.rows.sum() != results["rows"]["test"]:
             raise ValueError("its values are not those of metrics.json")
+        for name, value in users.values.items():
+            wanted = results["metrics"][f"test/{name}"]["values"]
+            sums = np.nansum(value, axis=1, dtype=np.float64)
+            found = sums / np.maximum((~np.isnan(value)).sum(axis=1), 1)
+            if not np.allclose(found, [x or 0 for x in wanted], rtol=0, atol=1e-5):
+                raise ValueError(f"its {name} is not that of metrics.json")
     except (LookupError, ValueError, TypeError) as error:
         raise RunError(
             f"{path / 'per_user.npz'} is damaged or another run's ({error}). Evaluate "
             f"the run again, or train into a new --workdir."
         ) from error
     timing = path / "timing.json"
+    seconds = report.read_json(timing) if timing.is_file() else {}
+    if not isinstance(seconds, dict):
+        raise RunError(f"{timing} is damaged (it holds no names): remove it.")
     return Finished(
         folder=path,
         results=results,
         per_user=users,
-        timing=report.read_json(timing) if timing.is_file() else {},
+        timing=seconds,
         history=report.read_history(path),
     )
 
@@ -114,7 +124,8 @@ def load_run(workdir: str) -> Run:
             f"with python -m experiments.train --workdir=<new folder>."
         )
     epoch = checkpoint.latest(folder)
-    if epoch is None and (folder / "metrics.json").is_file():
+    finished = report.read_results(folder) if epoch is None else None
+    if finished is not None and finished["program"] == "experiments.peers":
         raise RunError(
             f"--workdir={workdir} is of another library's model, whose weights are not "
             f"kept. Run python -m experiments.peers again, with other flags."

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ncf_jax.recommend import RATING_MIN, Movie, movie
+from ncf_jax.errors import RunError
+from ncf_jax.recommend import NOT_FINITE, RATING_MIN, Movie, movie
 from ncf_jax.types import RATING_MAX, Dataset, Split
 
 
@@ -49,8 +50,10 @@ def samples(
     count = np.bincount(dataset.user[split.train], minlength=dataset.num_users)
     some = np.unique(dataset.user[split.test])
     some = some[np.argsort(count[some], kind="stable")]
-    users = [int(some[int(share * (len(some) - 1))]) for share in (0.1, 0.5, 0.9)]
+    users = [int(some[round(share * (len(some) - 1))]) for share in (0.1, 0.5, 0.9)]
     scores_3xI = np.asarray(score(jnp.asarray(users, jnp.int32))).mean(axis=0)
+    if not np.isfinite(scores_3xI).all():
+        raise RunError(NOT_FINITE)
     found = []
     for user, scores in zip(users, scores_3xI, strict=True):
         train = split.train[dataset.user[split.train] == user]

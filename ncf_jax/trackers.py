@@ -48,7 +48,7 @@ class TensorBoard:
         try:
             for old in folder.glob("events.out.tfevents.*"):
                 old.unlink()  # of the interrupted run; its epochs are written again
-            self._writer = SummaryWriter(str(folder))
+            self._writer = SummaryWriter(str(folder), flush_secs=1)
         except OSError as error:
             raise RunError(
                 f"{folder} cannot be written ({error.strerror}). Choose another "

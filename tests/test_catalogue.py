@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ncf_jax.catalogue import BUDGET, best_unseen, score_catalogue
+from ncf_jax.catalogue import BUDGET, best_unseen, score_catalogue, scorer
 from ncf_jax.evaluate import predict
 from ncf_jax.models.baselines import Bias
 from ncf_jax.models.ncf import NCF
@@ -137,6 +137,20 @@ class TestScoreCatalogue:
         none = jnp.zeros(0, jnp.int32)
         found = score_catalogue(model, params_of(model, 1), none, FEATURES)
         assert found.shape == (1, 0, ITEMS)
+
+
+class TestScorer:
+    @every
+    def test_it_scores_whatever_users_it_is_asked_for(self, model):
+        params = params_of(model, 2)
+        score = scorer(model, params, jax.tree.map(np.asarray, FEATURES))
+        for user in (USER, USER[:1], np.array([3], np.int32)):
+            found = score(jnp.array(user))
+            wanted = score_catalogue(model, params, jnp.array(user), FEATURES)
+            np.testing.assert_array_equal(found, wanted)
+            np.testing.assert_allclose(
+                found, by_pairs(model, params, user), rtol=1e-5, atol=1e-5
+            )
 
 
 # By user of USER; an index of ITEMS or more is padding.

@@ -17,6 +17,7 @@ import optax
 import pytest
 
 from ncf_jax import checkpoint
+from ncf_jax.data.splits import SPLITS
 from ncf_jax.errors import RunError
 from ncf_jax.types import TrainState
 
@@ -387,6 +388,20 @@ class TestDataset:
         _, split = checkpoint.load_dataset(tmp_path)
         assert split.valid.shape == (0,)
         assert split.valid.dtype == np.int64
+
+    @pytest.mark.parametrize("make", SPLITS.values(), ids=SPLITS)
+    def test_each_split_comes_back_by_name_without_any_state(
+        self, tmp_path, tiny_dataset, make
+    ):
+        # A model of another library has data and no weights in its folder.
+        wanted = make(tiny_dataset, 42)
+        checkpoint.save_dataset(tmp_path, tiny_dataset, wanted)
+        assert checkpoint.latest(tmp_path) is None
+        _, split = checkpoint.load_dataset(tmp_path)
+        assert split.definition == wanted.definition
+        assert split.fingerprint == wanted.fingerprint
+        for part in ("train", "valid", "test"):
+            np.testing.assert_array_equal(getattr(split, part), getattr(wanted, part))
 
     def test_saving_again_replaces_it(self, tmp_path, tiny_dataset, tiny_split):
         checkpoint.save_dataset(tmp_path, tiny_dataset, tiny_split)

@@ -1,4 +1,4 @@
-"""The notes of a comparison: what is the same is told once, what is not with its runs."""
+"""Notes of a comparison: what is the same is told once, what is not with its runs."""
 
 from ncf_jax import comparison
 from tests.finished import make

@@ -1,21 +1,25 @@
 """Every option once, and an impossible value stops everything before any work."""
 
 import dataclasses
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ncf_jax import config as module
+from ncf_jax import options
 from ncf_jax.config import (
     CLOSED_FORM_MODELS,
     Config,
     DataConfig,
-    Options,
+    JudgeConfig,
     differences,
-    nearest,
-    option,
 )
+from ncf_jax.data.splits import SPLITS
 from ncf_jax.errors import ConfigError
+from ncf_jax.judge import CANDIDATES
+from ncf_jax.metrics import CONVENTIONS, TIES
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # Option -> a value that is impossible whatever the others are, and a word of why.
@@ -43,6 +47,16 @@ IMPOSSIBLE = [
     ("embedding_dim", 0, "at least 1"),
     ("genre_dim", -1, "at least 0"),
     ("k", 0, "at least 1"),
+    ("k", 2.5, "type int"),
+    ("k", "10", "type int"),
+    ("metrics", "standart", "Did you mean 'standard'"),
+    ("metrics", "ours", "wants one of reference, standard"),
+    ("candidates", "catalog", "Did you mean 'catalogue'"),
+    ("candidates", "sampled", "wants one of rated, catalogue"),
+    ("ties", "optimist", "Did you mean 'optimistic'"),
+    ("split", "global-time", "Did you mean 'global_time'"),
+    ("split_fingerprint", 7, "type str"),
+    ("tensorboard", 1, "type bool"),
     ("relevance_threshold", 0.0, "at least 0.5"),
     ("relevance_threshold", 5.5, "at most 5"),
     ("keep", 0, "at least 1"),
@@ -67,6 +81,8 @@ CONTRADICTIONS = [
     dict(table_update="catch_up", optimizer="adamw"),
     dict(table_update="lazy", model="bias"),
     dict(table_update="catch_up", model="global_mean"),
+    dict(split="global_time", split_seed=7),
+    dict(split="leave_last_out", split_seed=0),
 ]
 
 
@@ -90,10 +106,17 @@ def test_the_defaults_are_the_reference_experiment():
         split_seed=42,
         min_item_ratings=10,
         min_user_ratings=3,
-        k=10,
+        k=(10,),
+        candidates="rated",
+        ties="expected",
         relevance_threshold=4.0,
     )
     assert {name: getattr(config, name) for name in reference} == reference
+
+
+def test_the_reading_is_the_fields_common_one_unless_asked_for():
+    # The reference's own is asked for by the files of its experiments.
+    assert Config().metrics == "standard"
 
 
 @pytest.mark.parametrize(("name", "value", "why"), IMPOSSIBLE)
@@ -128,7 +151,9 @@ def test_an_option_at_its_default_never_contradicts():
 def test_each_option_is_documented_and_of_a_plain_type(name):
     field = FIELDS[name]
     assert field.metadata["help"].endswith(".")
-    assert type(field.default) in (int, float, str, bool)
+    assert type(field.default) in (int, float, str, bool, tuple)
+    if type(field.default) is tuple:
+        assert {type(each) for each in field.default} <= {field.metadata["of"]}
     if field.metadata["choices"]:
         assert field.default in field.metadata["choices"]
 
@@ -146,10 +171,31 @@ def test_a_whole_number_is_the_same_as_its_float():
 def test_the_run_name_follows_what_decides_the_numbers_and_only_that():
     name = Config().run_name()
     assert name.startswith("synthetic-ncf-")
-    same = dict(workdir="w", data_dir="d", cache_dir="c", keep=9)
+    same = dict(
+        workdir="w",
+        data_dir="d",
+        cache_dir="c",
+        keep=9,
+        data_fingerprint="0" * 16,
+        split_fingerprint="1" * 16,
+        tensorboard=True,
+        k=[10],
+    )
     for option_name, value in same.items():
         assert Config(**{option_name: value}).run_name() == name, option_name
-    others = dict(seed=1, epochs=11, dropout=0.1, split_seed=7, k=5, min_item_ratings=9)
+    others = dict(
+        seed=1,
+        epochs=11,
+        dropout=0.1,
+        split_seed=7,
+        split="global_time",
+        k=5,
+        metrics="reference",
+        candidates="catalogue",
+        ties="pessimistic",
+        relevance_threshold=3.5,
+        min_item_ratings=9,
+    )
     names = {Config(**{n: value}).run_name() for n, value in others.items()}
     assert len(names) == len(others)
     assert name not in names
@@ -172,27 +218,39 @@ def test_differences_name_each_option_that_differs(seed, epochs, dropout):
     assert differences(ours, ours) == []
 
 
-def test_the_data_options_are_part_of_the_whole():
-    names = {field.name for field in dataclasses.fields(DataConfig)}
+@pytest.mark.parametrize("part", [DataConfig, JudgeConfig])
+def test_the_options_of_data_and_of_judging_are_part_of_the_whole(part):
+    names = {field.name for field in dataclasses.fields(part)}
     assert names < set(FIELDS)
-    assert all(FIELDS[name].default == getattr(DataConfig(), name) for name in names)
+    assert all(FIELDS[name].default == getattr(part(), name) for name in names)
 
 
-def test_the_nearest_name_is_offered_only_when_one_is_near():
-    assert nearest("epoch", ("epochs", "seed")) == " Did you mean 'epochs'?"
-    assert nearest("zzz", ("epochs", "seed")) == ""
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("split", SPLITS),
+        ("metrics", CONVENTIONS),
+        ("candidates", CANDIDATES),
+        ("ties", TIES),
+    ],
+)
+def test_a_choice_by_name_offers_exactly_what_there_is(name, table):
+    assert set(FIELDS[name].metadata["choices"]) == set(table)
 
 
-def test_other_option_sets_get_the_same_checks():
-    @dataclasses.dataclass(frozen=True)
-    class Mine(Options):
-        width: int = option(3, "A width.", minimum=1)
-        kind: str = option("a", "A kind.", choices=("a", "b"))
-        only_b: int = option(0, "For b.", only_with={"kind": ("b",)})
+@pytest.mark.parametrize("k", [10, [10], (10,)])
+def test_a_single_cut_off_may_be_given_as_a_number(k):
+    assert Config(k=k) == Config()
+    assert Config(k=k).run_name() == Config().run_name()
 
-    assert Mine(width=1).width == 1
-    with pytest.raises(ConfigError, match="--width wants at least 1; found 0"):
-        Mine(width=0)
-    with pytest.raises(ConfigError, match="--only_b=1 has no effect with --kind=a"):
-        Mine(only_b=1)
-    assert Mine(kind="b", only_b=1).only_b == 1
+
+def test_a_configuration_survives_the_json_of_a_checkpoint():
+    config = Config(k=(10, 5, 20), learning_rate=1e-4, metrics="graded")
+    back = Config(**json.loads(json.dumps(dataclasses.asdict(config))))
+    assert back == config
+    assert back.run_name() == config.run_name()
+
+
+@pytest.mark.parametrize("name", ["Options", "option", "nearest", "differences"])
+def test_what_an_option_is_can_be_had_from_here_too(name):
+    assert getattr(module, name) is getattr(options, name)

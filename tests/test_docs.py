@@ -1,5 +1,6 @@
 """The documents tell the truth: their programs run, their links and commands exist."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -10,7 +11,12 @@ import ncf_jax
 from ncf_jax.config import CLOSED_FORM_MODELS, GRADIENT_MODELS
 from tests.conftest import ROOT
 
-DOCS = ["docs/architecture.md", "docs/extending.md", "docs/performance.md"]
+DOCS = [
+    "docs/architecture.md",
+    "docs/extending.md",
+    "docs/metrics.md",
+    "docs/performance.md",
+]
 GAPS = re.compile(r"^[A-Z]{4,}$|TODO|FIXME|XXX", re.MULTILINE)
 PAGES = ["README.md", "docs/extending.md"]
 
@@ -87,7 +93,9 @@ def test_links_between_files_lead_somewhere(page):
 
 
 def test_commands_in_the_readme_exist_and_know_their_flags():
-    from experiments import benchmark, evaluate, flags, prepare, recommend
+    from experiments import benchmark, compare, evaluate, flags, prepare, recommend
+    from experiments import report as report_command
+    from experiments.peers.__main__ import PeerOptions
     from ncf_jax.config import Config
 
     options = {
@@ -96,6 +104,9 @@ def test_commands_in_the_readme_exist_and_know_their_flags():
         "evaluate": evaluate.EvaluateOptions,
         "recommend": recommend.RecommendOptions,
         "benchmark": benchmark.BenchmarkOptions,
+        "compare": compare.CompareOptions,
+        "report": report_command.ReportOptions,
+        "peers": PeerOptions,
     }
     text = (ROOT / "README.md").read_text().replace("\\\n", " ")
     found = re.findall(r"python -m experiments\.(\w+) ?([^`\n&#]*)", text)
@@ -118,21 +129,26 @@ def test_the_architecture_page_names_every_module():
 
 def test_the_registries_and_the_options_have_the_same_names():
     from ncf_jax.config import Config
-    from ncf_jax.data.splits import SPLITS
+    from ncf_jax.data.splits import LIMITS, SPLITS
+    from ncf_jax.judge import CANDIDATES
     from ncf_jax.losses import LOSSES
+    from ncf_jax.metrics import CONVENTIONS, TIES
     from ncf_jax.models import MODELS, TITLES
     from ncf_jax.optim import OPTIMIZERS
 
     choices = {
-        name: set(field.metadata["choices"])
-        for name, field in Config.__dataclass_fields__.items()
+        field.name: set(field.metadata["choices"])
+        for field in dataclasses.fields(Config)
         if field.metadata["choices"]
     }
     assert set(MODELS) == set(TITLES) == choices["model"]
     assert set(MODELS) == set(GRADIENT_MODELS) | set(CLOSED_FORM_MODELS)
     assert set(LOSSES) == choices["loss"]
     assert set(OPTIMIZERS) == choices["optimizer"]
-    assert set(SPLITS) == choices["split"]
+    assert set(SPLITS) == set(LIMITS) == choices["split"]
+    assert set(CONVENTIONS) == choices["metrics"]
+    assert set(CANDIDATES) == choices["candidates"]
+    assert set(TIES) == choices["ties"]
 
 
 def test_no_file_speaks_of_one_machine():

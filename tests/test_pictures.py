@@ -52,6 +52,12 @@ def make_results(seeds=1, model=LONGEST_MODEL, dataset="ml-latest-small", start=
         "rows": {"test": 12447, "valid": 12164},
         "seeds": list(range(seeds)),
         "k": 10,
+        "ks": [10],
+        "convention": "standard",
+        "candidates": "rated",
+        "ties": "expected",
+        "threshold": 4.0,
+        "warnings": [],
         "metrics": of("test", start) | of("valid", start + 0.01),
         "baselines": {
             name: of("test", 0.85 + n / 100)
@@ -142,6 +148,16 @@ class TestMetricsTable:
         whole = pixels(pictures.metrics_table(results))
         del results["rows"]["valid"]
         assert pixels(pictures.metrics_table(results)).shape[0] < whole.shape[0]
+
+    @pytest.mark.parametrize("seeds", [1, 10])
+    def test_what_leaks_is_said_below_and_nothing_is_cut(self, seeds):
+        results = make_results(seeds)
+        short = pixels(pictures.metrics_table(results))
+        results["warnings"] = ["Leak in time: " + "word " * 60 + "end."] * 4
+        shown = pixels(pictures.metrics_table(results))
+        assert shown.shape[0] > short.shape[0]
+        assert shown.shape[1] == short.shape[1]
+        assert_white_border(shown)
 
     def test_a_changed_figure_changes_the_picture(self):
         results = make_results()

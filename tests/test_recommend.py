@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import ncf_jax
 from ncf_jax import Bias, Dataset, ItemFeatures, Movie, RunError, predict
-from ncf_jax.recommend import recommend, similar, top_k
+from ncf_jax.recommend import item_vectors, recommend, similar, top_k
+from ncf_jax.recommend import movie as movie_at
 
 laws = settings(max_examples=50, deadline=None)
 USER_IDS = 7, 3, 900
@@ -340,3 +341,19 @@ class TestSimilar:
     def test_a_model_without_embeddings_says_so(self, world):
         with pytest.raises(RunError, match=r"Bias has a single number for each item"):
             similar(BIAS, stars([1] * 6), world, 10)
+
+
+class TestItemVectors:
+    def test_they_are_the_item_tables_side_by_side(self, world):
+        one, other = random_rows(8), random_rows(9)
+        found = item_vectors(NCF, tables(one, other), world)
+        assert found.shape == (2, len(MOVIE_IDS), one.shape[1])
+        np.testing.assert_allclose(found, np.stack([one, other]), rtol=1e-6)
+
+    def test_a_model_of_single_numbers_has_none(self, world):
+        assert item_vectors(BIAS, stars([1] * 6, [2] * 6), world) is None
+
+
+def test_a_movie_is_named_as_in_the_files(world):
+    found = movie_at(world, 2, 3.5)
+    assert found == Movie(30, "Movie 30 (1999)", "Drama|War", 3.5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ncf_jax
-from experiments import flags, train
+from experiments import finish, flags
 from ncf_jax.config import Config
 from tests.conftest import ROOT
 
@@ -71,7 +71,9 @@ def test_an_experiment_reaches_its_published_figures(name, real_data_dir):
         epochs=config.epochs,
         seeds=range(config.num_seeds),
     )
-    found = train.judge(model, state.params, dataset, split, config)["test"].metrics
+    found = ncf_jax.evaluate(
+        model, state.params, dataset, split.test, **finish.how(config, split)
+    ).metrics
     outside = {
         metric: (found[metric].mean, band)
         for metric, band in BANDS[name].items()
@@ -94,7 +96,9 @@ def test_the_global_mean_ranks_like_chance(real_data_dir):
         "user_bias": np.zeros((1, dataset.num_users), np.float32),
         "item_bias": np.zeros((1, dataset.num_items), np.float32),
     }
-    found = train.judge(model, params, dataset, split, config)["test"].metrics
+    found = ncf_jax.evaluate(
+        model, params, dataset, split.test, **finish.how(config, split)
+    ).metrics
     rng = np.random.default_rng(0)
     user, relevant = dataset.user[split.test], dataset.rating[split.test] >= 4
     draws = []

@@ -1,299 +1,63 @@
-"""What a run writes besides checkpoints.
+"""What a run writes besides checkpoints, and what is read of it again.
 
-Held here: table, CSV and footnotes are made from the results alone and say the same;
-an undefined figure is null and a dash, never a number; a file is whole or not there;
-users left out and synthetic data are told wherever figures are shown.
+Held here: a file is whole or not there; results, history and arrays come back as they
+were; what is damaged, or of another version, is one sentence that names the file and
+says what to do.
 """
 
 import csv
-import io
 import json
-import math
 import os
+import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ncf_jax
-from ncf_jax import Config, report
+from ncf_jax import per_user, report
 from ncf_jax.errors import RunError
-from tests.conftest import TINY
+from ncf_jax.judge import evaluate_scores
+from ncf_jax.results import About, history_csv, make_results, metrics_csv
+from tests.test_results import HISTORY, guesses
 
-NAMES = ["rmse", "mae", "r2", "precision@10", "ndcg@10", "recall@10"]
-HISTORY = [
-    {
-        "epoch": number,
-        "train_loss": 0.1 / number,
-        "valid_loss": valid,
-        "seconds": 0.5,
-        "examples_per_second": 1000.0,
-    }
-    for number, valid in [(1, 0.05), (2, 1 / 3), (3, None)]
-]
+KS = (10, 5)
 
 
 @pytest.fixture(scope="module")
 def judged(tiny_dataset, tiny_split):
-    """Evaluations of two seeds of a model that needs no training."""
-    config = Config(**TINY, model="bias", epochs=1)
-    model = ncf_jax.make_model(config, tiny_dataset)
-    state = ncf_jax.fit(
-        ncf_jax.learner_of(config, model, tiny_dataset.features),
-        tiny_dataset.interactions(tiny_split.train),
-        tiny_dataset.interactions(tiny_split.valid),
-        epochs=1,
-        seeds=(0, 1),
-    )
-    params = dict(state.params)
-    # A closed form has no seed; so that two seeds differ, the second knows no user.
-    params["user_bias"] = params["user_bias"].at[1].set(0)
+    """Evaluations of one seed of guesses."""
     return {
-        part: ncf_jax.evaluate(model, params, tiny_dataset, getattr(tiny_split, part))
-        for part in ("test", "valid")
+        part: evaluate_scores(
+            guesses(tiny_dataset, rows, seeds=1),
+            tiny_dataset,
+            rows,
+            train=tiny_split.train,
+            k=KS,
+        )
+        for part, rows in (("test", tiny_split.test), ("valid", tiny_split.valid))
     }
 
 
 @pytest.fixture
-def make(judged, tiny_dataset, tiny_split):
-    def results(evaluations=judged, **changes):
-        given = dict(
-            title="A model",
-            dataset=tiny_dataset,
-            split=tiny_split,
-            seeds=[0, 1],
-            k=10,
-            evaluations=evaluations,
-            baselines={"A baseline": judged["test"]},
-        )
-        return report.make_results(**given | changes)
-
-    return results
+def results(judged, tiny_dataset, tiny_split):
+    about = About("experiments.train", "mine", "A model", seeds=[0], ks=KS)
+    baselines = {"A baseline": judged["test"]}
+    return make_results(about, tiny_dataset, tiny_split, judged, baselines)
 
 
-@pytest.fixture
-def results(make):
-    return make()
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
 
 
-def parse_csv(text):
-    assert "\r" not in text
-    assert text.endswith("\n")
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-class TestResults:
-    def test_every_metric_of_every_part_is_there(self, results, judged):
-        assert set(results["metrics"]) == {
-            f"{part}/{name}" for part in ("test", "valid") for name in NAMES
-        }
-        for key, metric in results["metrics"].items():
-            part, name = key.split("/")
-            summary = judged[part].metrics[name]
-            assert metric["mean"] == summary.mean
-            assert tuple(metric["values"]) == summary.values
-            assert metric["definition"] == summary.definition
-
-    def test_two_seeds_have_a_standard_deviation(self, results):
-        metric = results["metrics"]["test/rmse"]
-        a, b = metric["values"]
-        assert a != b
-        assert math.isclose(metric["sd"], abs(a - b) / math.sqrt(2))
-
-    def test_rows_are_counted_by_part(self, results, tiny_split):
-        assert results["rows"] == {
-            "test": len(tiny_split.test),
-            "valid": len(tiny_split.valid),
-        }
-
-    def test_baselines_are_judged_on_test_rows_only(self, results):
-        (metrics,) = results["baselines"].values()
-        assert set(metrics) == {f"test/{name}" for name in NAMES}
-
-    def test_fingerprints_are_those_of_data_and_split(
-        self, results, tiny_dataset, tiny_split
-    ):
-        assert results["data"] == tiny_dataset.fingerprint
-        assert results["split"] == tiny_split.fingerprint
-
-    def test_json_keeps_every_digit(self, results):
-        assert json.loads(report.dumps(results)) == json.loads(
-            json.dumps(results, allow_nan=False)
-        )
-        values = json.loads(report.dumps(results))["metrics"]["test/rmse"]["values"]
-        assert values == results["metrics"]["test/rmse"]["values"]
-
-    def test_a_metric_that_is_defined_for_nobody_is_null(
-        self, make, tiny_dataset, tiny_split
-    ):
-        # Rows of low ratings only: nobody has a relevant item, so recall has no mean.
-        config = Config(**TINY, model="global_mean")
-        model = ncf_jax.make_model(config, tiny_dataset)
-        params = {
-            "mean": np.full(1, 0.7, np.float32),
-            "user_bias": np.zeros((1, tiny_dataset.num_users), np.float32),
-            "item_bias": np.zeros((1, tiny_dataset.num_items), np.float32),
-        }
-        low = tiny_split.test[tiny_dataset.rating[tiny_split.test] < 4]
-        judged = ncf_jax.evaluate(model, params, tiny_dataset, low)
-        found = make({"test": judged}, seeds=[0], baselines={})
-        recall = found["metrics"]["test/recall@10"]
-        assert recall["mean"] is None
-        assert recall["sd"] is None
-        assert recall["values"] == [None]
-        assert recall["ci95"] == [None, None]
-        assert recall["n_used"] == 0
-        assert recall["n_left_out"] == len(np.unique(tiny_dataset.user[low]))
-        assert found["metrics"]["test/precision@10"]["mean"] == 0
-        text = report.dumps(found)
-        assert "NaN" not in text
-        assert report.table_rows(found)[1][0][-1] == "–"
-        (row,) = parse_csv(report.metrics_csv(found))
-        assert row["Recall@10"] == ""
-        assert float(row["Precision@10"]) == 0
-        users = parse_csv(report.per_user_csv(tiny_dataset, judged, 10))
-        assert {user["recall@10"] for user in users} == {""}
-
-    def test_nan_is_never_written(self):
-        with pytest.raises(ValueError, match=r"[Nn]a[Nn]|JSON"):
-            report.dumps({"mean": math.nan})
-
-    def test_titles_stay_readable(self):
-        assert "Amélie ±" in report.dumps({"title": "Amélie ±"})
-
-
-class TestTable:
-    def test_the_header_names_the_metrics_with_their_cut_off(self, results):
-        header, _ = report.table_rows(results)
-        assert header == [
-            "model",
-            "rows",
-            "RMSE",
-            "MAE",
-            "R²",
-            "P@10",
-            "NDCG@10",
-            "R@10",
-        ]
-
-    def test_the_model_comes_first_with_both_parts_then_the_baselines(self, results):
-        _, rows = report.table_rows(results)
-        assert [row[:2] for row in rows] == [
-            ["A model", "test"],
-            ["A model", "valid"],
-            ["A baseline", "test"],
-        ]
-
-    def test_each_cell_is_its_own_metric(self, results):
-        _, rows = report.table_rows(results)
-        for row in rows[:2]:
-            for cell, name in zip(row[2:], NAMES, strict=True):
-                metric = results["metrics"][f"{row[1]}/{name}"]
-                assert cell == f"{metric['mean']:.4f} ± {metric['sd']:.4f}"
-
-    def test_one_seed_has_no_plus_minus(self, results):
-        for metric in results["metrics"].values():
-            metric["sd"] = None
-        _, rows = report.table_rows(results)
-        assert "±" not in "".join(rows[0] + rows[1])
-
-    def test_without_validation_rows_there_is_no_such_line(self, make, judged):
-        _, rows = report.table_rows(make({"test": judged["test"]}))
-        assert [row[1] for row in rows] == ["test", "test"]
-
-    def test_footnotes_tell_data_split_counts_and_who_was_left_out(self, results):
-        text = "\n".join(report.footnotes(results))
-        recall = results["metrics"]["test/recall@10"]
-        assert recall["n_left_out"] > 0, "choose a world where somebody is left out"
-        for words in [
-            results["dataset"],
-            results["split_definition"],
-            results["data"],
-            results["split"],
-            f"{results['rows']['test']:,} rows",
-            f"recall leaves out {recall['n_left_out']} users",
-            "mean ± sd of 2 seeds",
-        ]:
-            assert words in text
-
-    def test_synthetic_data_is_the_first_thing_said(self, results):
-        first = report.footnotes(results)[0]
-        assert first.startswith("SYNTHETIC DATA")
-        assert f"{results['floor_rmse']:.4f}" in first
-
-    def test_real_data_is_not_called_synthetic(self, results):
-        # Control of the test above.
-        results.update(synthetic=False, floor_rmse=None, dataset="ml-latest-small")
-        text = "\n".join(report.footnotes(results)) + report.metrics_csv(results)
-        assert "ynthetic" not in text
-        assert "SYNTHETIC" not in text
-
-
-class TestCsv:
-    def test_metrics_csv_is_one_row_with_the_means_in_full_precision(self, results):
-        (row,) = parse_csv(report.metrics_csv(results))
-        assert list(row) == [
-            "Model",
-            "Test RMSE",
-            "Test MAE",
-            "Test R2",
-            "Precision@10",
-            "NDCG@10",
-            "Recall@10",
-        ]
-        for cell, name in zip(list(row.values())[1:], NAMES, strict=True):
-            assert float(cell) == results["metrics"][f"test/{name}"]["mean"]
-        assert row["Model"] == "A model [synthetic data]"
-
-    def test_a_title_with_a_comma_stays_one_cell(self, make):
-        text = report.metrics_csv(make(title='Item mean, "shrunk"'))
-        (row,) = parse_csv(text)
-        assert row["Model"].startswith('Item mean, "shrunk"')
-        assert None not in row
-
-    def test_history_has_a_row_an_epoch_and_an_empty_cell_for_no_loss(self):
-        rows = parse_csv(report.history_csv(HISTORY))
-        assert list(rows[0]) == [
-            "epoch",
-            "train_loss",
-            "valid_loss",
-            "seconds",
-            "examples_per_second",
-        ]
-        assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-        assert float(rows[1]["valid_loss"]) == 1 / 3
-        assert rows[2]["valid_loss"] == ""
-
-    def test_no_epoch_leaves_the_header(self):
-        text = report.history_csv([])
-        assert text == "epoch,train_loss,valid_loss,seconds,examples_per_second\n"
-
-    @pytest.mark.parametrize(
-        ("valid", "expected"),
-        [([0.2, 0.4], (0.2 + 0.4) / 2), ([math.nan, math.nan], None)],
-    )
-    def test_a_history_row_is_the_mean_over_seeds(self, valid, expected):
-        row = report.history_row(3, np.array([0.1, 0.2]), np.array(valid), 0.5, 9.0)
-        assert row["epoch"] == 3
-        assert row["train_loss"] == pytest.approx((0.1 + 0.2) / 2)
-        assert row["valid_loss"] == pytest.approx(expected)
-        json.dumps(row, allow_nan=False)
-
-    def test_per_user_values_are_means_over_seeds(self, judged, tiny_dataset):
-        rows = parse_csv(report.per_user_csv(tiny_dataset, judged["test"], 10))
-        assert len(rows) == len(judged["test"].user)
-        for row, user, count in zip(
-            rows, judged["test"].user, judged["test"].rows, strict=True
-        ):
-            assert int(row["userId"]) == tiny_dataset.user_ids[user]
-            assert int(row["n_test"]) == count
-        for name in ("rmse", "precision@10", "ndcg@10", "recall@10"):
-            values = judged["test"].per_user[name].mean(axis=0)
-            for row, value in zip(rows, values, strict=True):
-                if math.isnan(value):
-                    assert row[name] == ""
-                else:
-                    assert float(row[name]) == float(value)
-        assert "" in {row["recall@10"] for row in rows}, "somebody is left out"
+def one_sentence(error, path):
+    """The text of an error: one line that names the file and what to do."""
+    text = str(error.value)
+    assert "\n" not in text
+    assert str(path) in text or (path.name in text and str(path.parent) in text)
+    assert any(word in text for word in ("train into a new", "Remove it", "Choose"))
+    return text
 
 
 class TestFiles:
@@ -338,34 +102,60 @@ class TestFiles:
         with pytest.raises(RunError, match="could not be written"):
             report.write_bytes(tmp_path / "file" / "run.flags", b"")
 
-    def test_results_come_back_as_they_were_written(self, results, tmp_path):
-        users = "userId,n_test\n1,3\n"
-        report.write_results(tmp_path, results, HISTORY, users)
-        assert report.read_results(tmp_path) == json.loads(report.dumps(results))
-        assert {path.name for path in tmp_path.iterdir()} == {
+    def test_tables_and_pictures_are_those_of_the_results(self, results, tmp_path):
+        report.write_tables(tmp_path, results, HISTORY)
+        assert names_in(tmp_path) == {
             "history.csv",
-            "per_user.csv",
+            "curves.png",
             "metrics.csv",
             "metrics.png",
-            "curves.png",
-            "metrics.json",
         }
-        assert (tmp_path / "per_user.csv").read_text() == users
-        assert (tmp_path / "metrics.csv").read_text() == report.metrics_csv(results)
-        assert (tmp_path / "history.csv").read_text() == report.history_csv(HISTORY)
+        assert (tmp_path / "metrics.csv").read_text() == metrics_csv(results)
+        assert (tmp_path / "history.csv").read_text() == history_csv(HISTORY)
+        for name in ("curves.png", "metrics.png"):
+            assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
-    @pytest.mark.parametrize(
-        "name",
-        ["history.csv", "per_user.csv", "metrics.csv", "metrics.png", "curves.png"],
-    )
-    def test_a_run_that_lacks_a_file_is_not_marked_finished(
-        self, results, tmp_path, name
+    def test_without_epochs_there_are_no_curves(self, results, tmp_path):
+        report.write_tables(tmp_path, results, [])
+        assert names_in(tmp_path) == {"metrics.csv", "metrics.png"}
+
+    def test_an_evaluation_leaves_what_users_got_and_every_prediction(
+        self, judged, tiny_dataset, tmp_path
     ):
-        # metrics.json is the mark, so whatever fails must come before it.
-        (tmp_path / f".{name}.partial").mkdir()
-        with pytest.raises(RunError, match="could not be written"):
-            report.write_results(tmp_path, results, HISTORY, "")
-        assert not (tmp_path / "metrics.json").exists()
+        folder = tmp_path / "evaluations" / "standard-rated-k10"
+        report.write_evaluation(folder, tiny_dataset, judged, 5)
+        assert names_in(folder) == {"per_user.csv", "per_user.npz", "predictions.npz"}
+        text = per_user.per_user_csv(tiny_dataset, judged["test"], 5)
+        assert (folder / "per_user.csv").read_text() == text
+        users = per_user.unpack(report.read_npz(folder / "per_user.npz"))
+        wanted = per_user.per_user(tiny_dataset, judged["test"])
+        np.testing.assert_array_equal(users.sums, wanted.sums)
+        predictions = report.read_npz(folder / "predictions.npz")
+        assert set(predictions) == {"test", "valid"}
+        for part, stored in predictions.items():
+            np.testing.assert_array_equal(stored, judged[part].prediction)
+            assert stored.dtype == np.float32
+
+    def test_without_validation_rows_there_are_no_predictions_of_them(
+        self, judged, tiny_dataset, tmp_path
+    ):
+        only = {"test": judged["test"]}
+        report.write_evaluation(tmp_path, tiny_dataset, only, 10)
+        assert set(report.read_npz(tmp_path / "predictions.npz")) == {"test"}
+
+    def test_history_is_written_as_a_table_and_as_lines(self, tmp_path):
+        report.write_history(tmp_path, HISTORY)
+        assert names_in(tmp_path) == {"history.csv", "events.jsonl"}
+        lines = (tmp_path / "events.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+
+
+class TestResults:
+    def test_they_come_back_as_they_were_written(self, results, tmp_path):
+        path = tmp_path / "metrics.json"
+        report.write_bytes(path, report.dumps(results).encode())
+        assert report.read_results(tmp_path) == json.loads(report.dumps(results))
+        assert report.read_results(tmp_path) == results
 
     def test_without_metrics_json_there_are_no_results(self, tmp_path):
         assert report.read_results(tmp_path) is None
@@ -378,10 +168,11 @@ class TestFiles:
             b"{",
             b"[]",
             b"null",
-            b"{}",
             b"\xff\xfe",
             b'{"metrics": {}',
             b'"metrics"',
+            b'{"format": 2}',
+            b'{"format": 2, "metrics": 3}',
         ],
     )
     def test_damaged_results_are_named_in_one_sentence(self, tmp_path, content):
@@ -390,6 +181,235 @@ class TestFiles:
             report.read_results(tmp_path)
         assert "\n" not in str(error.value)
         assert "Remove it" in str(error.value)
+
+    @pytest.mark.parametrize(
+        "key",
+        ["metrics", "rows", "k", "ks", "seeds", "warnings", "candidates", "model"],
+    )
+    def test_results_that_lack_what_is_shown_of_them_are_damaged(
+        self, results, tmp_path, key
+    ):
+        del results[key]
+        (tmp_path / "metrics.json").write_text(report.dumps(results))
+        with pytest.raises(RunError, match=r"metrics\.json is damaged") as error:
+            report.read_results(tmp_path)
+        assert key in one_sentence(error, tmp_path / "metrics.json")
+
+    @pytest.mark.parametrize("version", [None, 1, 3, "2"])
+    def test_results_of_another_version_are_refused_in_one_sentence(
+        self, results, tmp_path, version
+    ):
+        # The first version named none.
+        del results["format"]
+        if version is not None:
+            results["format"] = version
+        (tmp_path / "metrics.json").write_text(report.dumps(results))
+        with pytest.raises(RunError, match="of another version") as error:
+            report.read_results(tmp_path)
+        text = one_sentence(error, tmp_path / "metrics.json")
+        assert f"format {version or 1!r} where this one reads 2" in text
+        assert "Remove it and run the same command again, or train anew." in text
+        assert "damaged" not in text
+
+    def test_results_of_the_first_version_are_refused_whatever_they_hold(
+        self, tmp_path
+    ):
+        old = {"metrics": {"test/rmse": {"mean": 0.9}}, "data": "d", "split": "s"}
+        (tmp_path / "metrics.json").write_text(json.dumps(old))
+        with pytest.raises(RunError, match="of another version"):
+            report.read_results(tmp_path)
+
+    def test_nan_is_never_written(self):
+        with pytest.raises(ValueError, match=r"[Nn]a[Nn]|JSON"):
+            report.dumps({"mean": float("nan")})
+
+    def test_titles_stay_readable(self):
+        assert "Amélie ±" in report.dumps({"title": "Amélie ±"})
+
+
+ARRAYS = {
+    "user_id": np.arange(50),
+    "sums": np.random.default_rng(0).normal(size=(2, 50, 5)),
+    "value/ndcg@10": np.full((2, 50), np.nan, np.float32),
+}
+
+
+class TestArrays:
+    @pytest.fixture
+    def stored(self, tmp_path):
+        path = tmp_path / "run" / "per_user.npz"
+        report.write_npz(path, ARRAYS)
+        return path
+
+    def test_they_come_back_as_they_were(self, stored):
+        found = report.read_npz(stored)
+        assert list(found) == list(ARRAYS)
+        for name, array in ARRAYS.items():
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+
+    def test_they_have_the_same_bytes_each_time(self, stored):
+        before = stored.read_bytes()
+        report.write_npz(stored, ARRAYS)
+        assert stored.read_bytes() == before
+        assert names_in(stored.parent) == {"per_user.npz"}
+
+    def test_an_object_is_not_written(self, tmp_path):
+        with pytest.raises(ValueError, match="allow_pickle"):
+            report.write_npz(tmp_path / "x.npz", {"a": np.array([{}])})
+        assert not (tmp_path / "x.npz").exists()
+
+    def test_a_pickle_is_not_read(self, stored):
+        np.savez(stored, a=np.array([{}]))
+        with pytest.raises(RunError, match="is damaged") as error:
+            report.read_npz(stored)
+        one_sentence(error, stored)
+
+    def test_a_missing_file_is_named_with_its_folder(self, stored):
+        stored.unlink()
+        with pytest.raises(RunError, match=r"lacks per_user\.npz") as error:
+            report.read_npz(stored)
+        one_sentence(error, stored)
+
+    @pytest.mark.parametrize("left", [0, 1, 4, 100, 0.5, 0.9, -1])
+    def test_a_truncated_file_is_named(self, stored, left):
+        content = stored.read_bytes()
+        size = int(left * len(content)) if 0 < left < 1 else left
+        stored.write_bytes(content[:size])
+        with pytest.raises(RunError, match="is damaged") as error:
+            report.read_npz(stored)
+        one_sentence(error, stored)
+
+    @given(place=st.integers(0, 10**9), bit=st.integers(0, 7))
+    @settings(max_examples=200, deadline=None)
+    def test_a_flipped_bit_is_named_or_changes_nothing(
+        self, tmp_path_factory, place, bit
+    ):
+        path = tmp_path_factory.getbasetemp() / "flipped.npz"
+        report.write_npz(path, ARRAYS)
+        content = bytearray(path.read_bytes())
+        content[place % len(content)] ^= 1 << bit
+        path.write_bytes(content)
+        found, said = {}, str(path)
+        try:
+            found = report.read_npz(path)
+        except RunError as error:
+            said = str(error)
+        assert str(path) in said
+        # Some bits of a zip say nothing that matters, as the hour of a member.
+        for name in set(found) & set(ARRAYS):
+            np.testing.assert_array_equal(found[name], ARRAYS[name])
+
+    def test_a_flipped_bit_of_the_content_is_always_named(self, stored):
+        with zipfile.ZipFile(stored) as archive:
+            first = archive.infolist()[1]
+        content = bytearray(stored.read_bytes())
+        content[first.header_offset + 200] ^= 1
+        stored.write_bytes(content)
+        with pytest.raises(RunError, match="is damaged"):
+            report.read_npz(stored)
+
+    @pytest.mark.parametrize("content", [b"no zip", b"PK\x03\x04", b"\x93NUMPY"])
+    def test_what_is_no_archive_is_named(self, stored, content):
+        stored.write_bytes(content)
+        with pytest.raises(RunError, match="is damaged") as error:
+            report.read_npz(stored)
+        one_sentence(error, stored)
+
+    def test_a_folder_in_its_place_is_named(self, stored):
+        stored.unlink()
+        stored.mkdir()
+        with pytest.raises(RunError, match=r"per_user\.npz"):
+            report.read_npz(stored)
+
+
+class TestJson:
+    def test_it_comes_back(self, tmp_path):
+        path = tmp_path / "timing.json"
+        report.write_bytes(path, report.dumps({"train_seconds": 1.5}).encode())
+        assert report.read_json(path) == {"train_seconds": 1.5}
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"{'a': 1}"])
+    def test_a_damaged_file_is_named(self, tmp_path, content):
+        path = tmp_path / "timing.json"
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=r"timing\.json is damaged") as error:
+            report.read_json(path)
+        one_sentence(error, path)
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(RunError, match=r"lacks timing\.json") as error:
+            report.read_json(tmp_path / "timing.json")
+        one_sentence(error, tmp_path / "timing.json")
+
+
+class TestHistory:
+    @pytest.fixture
+    def stored(self, tmp_path):
+        report.write_history(tmp_path, HISTORY)
+        return tmp_path / "history.csv"
+
+    def test_it_comes_back_as_it_was(self, stored):
+        assert report.read_history(stored.parent) == HISTORY
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_a_model_without_epochs_has_none(self, tmp_path, there):
+        if there:
+            (tmp_path / "history.csv").write_text(history_csv([]))
+        assert report.read_history(tmp_path) == []
+
+    def damage(self, path, column, value):
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        rows[1][column] = value
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+        path.write_text("\n".join([*lines, ""]))
+
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [
+            ("epoch", ""),
+            ("epoch", "1.5"),
+            ("epoch", "two"),
+            ("train_loss", "x"),
+            ("train_loss", ""),
+            ("valid_loss", "0,1"),
+            ("seconds", ""),
+            ("seconds", "1 s"),
+            ("examples_per_second", ""),
+        ],
+    )
+    def test_a_cell_that_is_no_number_is_named(self, stored, column, value):
+        # Only the validation loss may be missing, where there are no such rows.
+        self.damage(stored, column, value)
+        with pytest.raises(RunError, match=r"history\.csv is damaged") as error:
+            report.read_history(stored.parent)
+        one_sentence(error, stored)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"\xff\xfe",
+            b"words\n1\n",
+            b"epoch,train_loss\n1,0.5\n",
+            b"epoch\n\x00\n",
+        ],
+    )
+    def test_what_is_no_history_is_named(self, stored, content):
+        stored.write_bytes(content)
+        with pytest.raises(RunError, match=r"history\.csv is damaged") as error:
+            report.read_history(stored.parent)
+        one_sentence(error, stored)
+
+    def test_a_line_that_ends_early_is_named(self, stored):
+        text = stored.read_text()
+        start = text.rindex("\n3,") + 1
+        for cells in (1, 2, 4):
+            cut = ",".join(text[start:].split(",")[:cells])
+            stored.write_text(text[:start] + cut)
+            with pytest.raises(RunError, match=r"history\.csv is damaged"):
+                report.read_history(stored.parent)
 
 
 class TestEnvironment:
@@ -417,3 +437,8 @@ class TestEnvironment:
         monkeypatch.setenv("PATH", str(tmp_path))
         found = report.environment(tiny_dataset, tiny_split)
         assert (found["git_commit"], found["git_dirty"]) == (None, None)
+
+    def test_a_peers_package_is_named_with_its_version(self, tiny_dataset, tiny_split):
+        found = report.environment(tiny_dataset, tiny_split, ["pytest"])["packages"]
+        assert found["pytest"] == pytest.__version__
+        assert "pytest" not in report.environment(tiny_dataset, tiny_split)["packages"]

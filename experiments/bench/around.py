@@ -46,8 +46,13 @@ def scores(source: dict[str, Any], way: str, users: int) -> Contestant:
     return Contestant(run, {"examples": len(some) * items})
 
 
-def judged(source: dict[str, Any]) -> Contestant:
-    """All metrics with intervals on the test rows, as `ncf_jax.evaluate` gives them."""
+def judged(source: dict[str, Any], whole: bool = False) -> Contestant:
+    """All metrics with intervals on the test rows, as `ncf_jax.evaluate` gives them.
+
+    Args:
+      source: of the data.
+      whole: rank all items at several cut-offs, not the users' rated rows at one.
+    """
     config = Config(**source["data"])
     dataset = prepare(config)
     parts = split(dataset, config)
@@ -55,8 +60,12 @@ def judged(source: dict[str, Any]) -> Contestant:
     learner = learner_of(config, model, dataset.features)
     params = jax.vmap(learner.init)(keys_of(1)).params
 
+    how: dict[str, Any] = {"train": parts.train}
+    if whole:
+        how |= {"candidates": "catalogue", "k": (5, 10, 20)}
+
     def run() -> float:
-        found = evaluate(model, params, dataset, parts.test)
+        found = evaluate(model, params, dataset, parts.test, **how)
         return float(found.metrics["rmse"].mean)
 
     run()

@@ -144,7 +144,12 @@ def evaluate(plan: Plan) -> list[Section]:
     each: Arguments = {"source": source, "users": users}
     return [
         Section(
-            "Every metric, with intervals", [around("test", "judged", source=source)]
+            "Every metric of the test rows, with intervals, beside an epoch",
+            [
+                ours("an epoch", "epoch", source=source, batch_size=512),
+                around("rated rows, K = 10", "judged", source=source),
+                around("all items, K = 5, 10, 20", "judged", whole=True, source=source),
+            ],
         ),
         Section(
             "Scores of every item for up to 610 users",

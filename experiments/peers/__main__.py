@@ -28,7 +28,9 @@ class PeerOptions(JudgeConfig):
     """Options of this command."""
 
     peer: str = option("myfm", "Which model.", choices=tuple(PEERS))
-    seed: int = option(0, "Seed of the first run; of no effect where it has none.")
+    seed: int = option(
+        0, "Seed of the first run; of no effect where it has none.", minimum=0
+    )
     num_seeds: int = option(1, "Train this many seeds, one after another.", minimum=1)
     workdir: str = option(
         "",

@@ -3,9 +3,9 @@
 Held here: the real data gives 610 users, 2,269 movies and 81,116 ratings; movies are
 filtered first, then users, once; indices come in order of first appearance; the cache
 gives the identical data set, knows its content and options, and a damaged one is made
-anew; line ends change nothing,
-another content changes the fingerprint; an altered copy is refused, or named; only a
-missing release is downloaded; folders that cannot be written are one sentence.
+anew; line ends change nothing, another content changes the fingerprint, and is refused
+where another was wanted; an altered copy is refused, or named; only a missing release
+is downloaded; folders that cannot be written are one sentence.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from ncf_jax.data.prepare import load_npz, save_npz
 from ncf_jax.data.releases import RELEASES
 from ncf_jax.errors import DataError
 from ncf_jax.types import pack
+from tests.conftest import TINY
 
 NAME = "ml-latest-small"
 RELEASE = RELEASES[NAME]
@@ -370,6 +371,47 @@ def test_line_ends_change_nothing(tmp_path, movies):
 def test_the_fingerprint_is_blind_to(tmp_path, change):
     base = prepared(tmp_path / "base").fingerprint
     assert prepared(tmp_path / "other", tables=change).fingerprint == base
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["read", "from the cache"])
+def test_data_of_another_fingerprint_than_wanted_are_refused(tmp_path, cached):
+    cache = str(tmp_path / "cache") if cached else ""
+    found = prepared(tmp_path, cache_dir=cache).fingerprint
+    wanted = "0123456789abcdef"
+    config = config_of(tmp_path, cache_dir=cache, data_fingerprint=wanted)
+    message = refused(config)
+    assert f"has fingerprint {found}" in message
+    assert f"--data_fingerprint={wanted}" in message
+    assert "or pass --data_fingerprint= to take any" in message
+    # The controls: the right one is taken, and none wants none.
+    for right in (found, ""):
+        config = dataclasses.replace(config, data_fingerprint=right)
+        assert prepare(config).fingerprint == found
+
+
+def test_a_changed_rating_is_refused_by_the_fingerprint_wanted(tmp_path):
+    wanted = prepared(tmp_path).fingerprint
+    other = prepared(tmp_path, tables=CHANGES["a rating"]).fingerprint
+    message = refused(config_of(tmp_path, data_fingerprint=wanted))
+    assert wanted in message
+    assert other in message
+
+
+def test_the_fingerprint_wanted_of_a_synthetic_world_is_checked(tiny_dataset):
+    tiny = DataConfig(**TINY, data_fingerprint=tiny_dataset.fingerprint)
+    assert prepare(tiny).fingerprint == tiny_dataset.fingerprint
+    message = refused(dataclasses.replace(tiny, synthetic_seed=1))
+    assert f"--data_fingerprint={tiny_dataset.fingerprint}" in message
+
+
+def test_wanting_a_fingerprint_changes_neither_the_run_nor_its_cache(tmp_path):
+    cache = tmp_path / "cache"
+    found = prepared(tmp_path, cache_dir=str(cache)).fingerprint
+    one = config_of(tmp_path, cache_dir=str(cache))
+    other = dataclasses.replace(one, data_fingerprint=found, split_fingerprint="f")
+    prepare(other)
+    assert len(list(cache.iterdir())) == 1
+    assert one.digest() == other.digest()
 
 
 # --- the cache ------------------------------------------------------------------------

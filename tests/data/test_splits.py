@@ -3,15 +3,19 @@
 Held here: `user_random` gives each row the part that two `train_test_split` calls per
 user give it (any sizes, orders and seeds, and the whole real data set); every row is in
 exactly one part; a user's division depends on nobody else and on no rating; the cases
-scikit-learn refuses are decided as the docstring says; the fingerprint follows the
-content.
+scikit-learn refuses are decided as the docstring says; `global_time` trains on nothing
+that is later than what judges, and `leave_last_out` judges by each user's last row, as
+sorts in pandas say; what a split cannot show and what leaks is told, and nothing where
+nothing does; the fingerprint follows the content.
 """
 
 import dataclasses
+import itertools
 import math
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +23,17 @@ from sklearn.model_selection import train_test_split
 
 from ncf_jax import Dataset, prepare, split
 from ncf_jax.config import DataConfig
-from ncf_jax.data.splits import SPLITS, make_split, user_random
+from ncf_jax.data import splits
+from ncf_jax.data.splits import (
+    LIMITS,
+    SPLITS,
+    global_time,
+    leave_last_out,
+    limits,
+    make_split,
+    user_random,
+)
+from ncf_jax.errors import ConfigError, DataError
 from ncf_jax.types import ItemFeatures
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -362,3 +376,420 @@ def test_a_fingerprint_is_sixteen_hex_digits_that_repeat():
 def test_fingerprints_differ_between_seeds(tiny_dataset):
     fingerprints = {user_random(tiny_dataset, seed).fingerprint for seed in range(20)}
     assert len(fingerprints) == 20
+
+
+# --- by time --------------------------------------------------------------------------
+
+
+def timed(user, time, **changes):
+    """Rows of the given users at the given seconds."""
+    dataset = dataset_of(user)
+    return dataclasses.replace(dataset, time=np.asarray(time, np.int64), **changes)
+
+
+@st.composite
+def histories(draw, most=40, seconds=12):
+    """Users and seconds of at least one row, with many ties in time."""
+    n = draw(st.integers(1, most))
+    user = draw(st.lists(st.integers(0, 6), min_size=n, max_size=n))
+    time = draw(st.lists(st.integers(0, seconds), min_size=n, max_size=n))
+    # Every user has a row, as in prepared data.
+    _, user = np.unique(user, return_inverse=True)
+    return timed(user, time)
+
+
+BY_TIME = {"global_time": global_time, "leave_last_out": leave_last_out}
+by_time = pytest.mark.parametrize("make", BY_TIME.values(), ids=BY_TIME)
+
+
+@by_time
+@given(dataset=histories())
+@settings(max_examples=100, deadline=None)
+def test_a_split_by_time_is_disjoint_complete_and_ascending(make, dataset):
+    parts = make(dataset)
+    part_of_each_row(parts, len(dataset.user))
+    for rows in (parts.train, parts.valid, parts.test):
+        assert rows.dtype == np.int64
+        assert (np.diff(rows) > 0).all()
+
+
+@by_time
+@given(dataset=histories(), seed=seeds)
+@settings(max_examples=25, deadline=None)
+def test_a_split_by_time_knows_no_seed(make, dataset, seed):
+    assert make(dataset, seed).fingerprint == make(dataset).fingerprint
+    np.testing.assert_array_equal(make(dataset, seed).test, make(dataset).test)
+
+
+@by_time
+def test_no_rows_give_empty_parts_by_time_too(make):
+    parts = make(dataset_of([], num_users=3))
+    assert [len(parts.train), len(parts.valid), len(parts.test)] == [0, 0, 0]
+
+
+@by_time
+def test_ratings_and_items_have_no_say_by_time(make):
+    dataset = timed(shuffled_users([9, 30, 17], order=1), np.arange(56)[::-1])
+    rng = np.random.default_rng(2)
+    other = dataclasses.replace(
+        dataset,
+        rating=rng.choice(np.arange(1, 11) / 2, 56).astype(np.float32),
+        item=rng.permutation(56).astype(np.int32),
+    )
+    np.testing.assert_array_equal(make(dataset).test, make(other).test)
+    np.testing.assert_array_equal(make(dataset).valid, make(other).valid)
+    # The control: times do have one.
+    later = dataclasses.replace(dataset, time=dataset.time[::-1].copy())
+    assert set(make(dataset).test) != set(make(later).test)
+
+
+@given(dataset=histories())
+@settings(max_examples=150, deadline=None)
+def test_no_training_row_is_later_than_any_that_judges(dataset):
+    parts = global_time(dataset)
+    train, valid, test = (
+        dataset.time[rows] for rows in (parts.train, parts.valid, parts.test)
+    )
+    before = [times for times in (train, valid, test) if len(times)]
+    for one, other in itertools.pairwise(before):
+        assert one.max() <= other.min()
+
+
+def test_the_random_split_does_train_on_the_future():
+    # The control of the law above.
+    dataset = timed(np.zeros(100), np.arange(100))
+    parts = user_random(dataset, 42)
+    assert dataset.time[parts.train].max() > dataset.time[parts.test].min()
+
+
+@given(n=st.integers(1, 400))
+@settings(max_examples=100, deadline=None)
+def test_all_rows_together_are_rounded_as_those_of_a_single_user(n):
+    # 70/15/15 with the rounding of `user_random`, that is, of scikit-learn.
+    dataset = timed(np.zeros(n), np.arange(n)[::-1])
+    ours, theirs = global_time(dataset), user_random(dataset, 0)
+    for part in ("train", "valid", "test"):
+        assert len(getattr(ours, part)) == len(getattr(theirs, part))
+
+
+def global_time_parts(dataset):
+    """By pandas: rows sorted by time, then cut."""
+    order = pd.DataFrame({"time": dataset.time}).sort_values("time", kind="stable")
+    n = len(order)
+    outside = math.ceil(0.3 * n)
+    test = math.ceil(0.5 * outside)
+    part = pd.Series(TRAIN, index=order.index)
+    part.iloc[n - outside :] = VALID
+    part.iloc[n - test :] = TEST
+    return part.sort_index().to_numpy()
+
+
+@given(dataset=histories(seconds=5))
+@settings(max_examples=100, deadline=None)
+def test_global_time_agrees_with_a_stable_sort_in_pandas(dataset):
+    n = len(dataset.user)
+    ours = part_of_each_row(global_time(dataset), n)
+    np.testing.assert_array_equal(ours, global_time_parts(dataset))
+
+
+def test_of_rows_of_one_second_the_later_in_the_file_are_tested():
+    parts = global_time(timed(np.zeros(20), np.zeros(20)))
+    assert parts.train.tolist() == list(range(14))
+    assert parts.valid.tolist() == list(range(14, 17))
+    assert parts.test.tolist() == list(range(17, 20))
+
+
+def leave_last_out_parts(dataset):
+    """By pandas: rows of each user counted from the end."""
+    table = pd.DataFrame({"user": dataset.user, "time": dataset.time})
+    groups = table.sort_values("time", kind="stable").groupby("user")
+    back = groups.cumcount(ascending=False).sort_index()
+    count = table.groupby("user")["time"].transform("size")
+    part = np.full(len(table), TRAIN)
+    part[(back == 0) & (count >= 2)] = TEST
+    part[(back == 1) & (count >= 3)] = VALID
+    return part
+
+
+@given(dataset=histories(seconds=5))
+@settings(max_examples=150, deadline=None)
+def test_leave_last_out_agrees_with_a_group_by_in_pandas(dataset):
+    n = len(dataset.user)
+    ours = part_of_each_row(leave_last_out(dataset), n)
+    np.testing.assert_array_equal(ours, leave_last_out_parts(dataset))
+
+
+@given(dataset=histories())
+@settings(max_examples=100, deadline=None)
+def test_each_users_later_rows_judge_and_the_rest_trains(dataset):
+    parts = leave_last_out(dataset)
+    part = part_of_each_row(parts, len(dataset.user))
+    for one in np.unique(dataset.user):
+        mine = dataset.user == one
+        times = [dataset.time[mine & (part == which)] for which in range(3)]
+        n = mine.sum()
+        assert [len(t) for t in times] == [max(1, n - 2), int(n > 2), int(n > 1)]
+        some = [t for t in times if len(t)]
+        for before, after in itertools.pairwise(some):
+            assert before.max() <= after.min()
+
+
+@pytest.mark.parametrize(
+    ("n", "train", "valid", "test"),
+    [
+        (1, [0], [], []),
+        (2, [0], [], [1]),
+        (3, [0], [1], [2]),
+        (5, [0, 1, 2], [3], [4]),
+    ],
+)
+def test_a_user_with_few_rows_trains_before_being_judged(n, train, valid, test):
+    # Beside another user, whose rows are between and change nothing.
+    user = np.repeat([0, 1], [n, 4])
+    time = [*range(10, 10 + n), 0, 11, 12, 99]
+    parts = leave_last_out(timed(user, time))
+    mine = [rows[rows < n].tolist() for rows in (parts.train, parts.valid, parts.test)]
+    assert mine == [train, valid, test]
+    theirs = [len(rows) for rows in (parts.train, parts.valid, parts.test)]
+    assert theirs == [len(train) + 2, len(valid) + 1, len(test) + 1]
+
+
+def test_of_a_users_rows_of_one_second_the_last_in_the_file_is_tested():
+    user = np.array([1, 0, 1, 0, 1])
+    parts = leave_last_out(timed(user, np.zeros(5)))
+    assert parts.test.tolist() == [3, 4]
+    assert parts.valid.tolist() == [2]
+
+
+@given(dataset=histories(), order=seeds)
+@settings(max_examples=50, deadline=None)
+def test_a_users_last_row_depends_on_nobody_else(dataset, order):
+    # With times that do not repeat, in any order of the rows.
+    n = len(dataset.user)
+    dataset = timed(dataset.user, np.random.default_rng(order).permutation(n))
+    alone = {}
+    for one in np.unique(dataset.user):
+        rows = np.flatnonzero(dataset.user == one)
+        parts = leave_last_out(timed(np.zeros(len(rows)), dataset.time[rows]))
+        alone |= {row: TEST for row in rows[parts.test]}
+        alone |= {row: VALID for row in rows[parts.valid]}
+    part = part_of_each_row(leave_last_out(dataset), n)
+    assert {row: part[row] for row in np.flatnonzero(part)} == alone
+
+
+# Times up to the last second that 64 bits hold, and before 1970.
+@by_time
+def test_times_of_any_size_are_ordered(make):
+    most = np.iinfo(np.int64).max
+    time = [most, -most, 0, 2**40, -5, most - 1]
+    parts = make(timed(np.zeros(6), time))
+    assert parts.test.tolist() == [0]
+    assert parts.valid.tolist() == [5]
+
+
+def test_the_splits_of_the_real_data_are_as_stated(real_data_dir):
+    config = DataConfig(
+        dataset="ml-latest-small", data_dir=str(real_data_dir), cache_dir=""
+    )
+    dataset = prepare(config)
+    n = len(dataset.user)
+    late = split(dataset, dataclasses.replace(config, split="global_time"))
+    np.testing.assert_array_equal(part_of_each_row(late, n), global_time_parts(dataset))
+    assert (len(late.train), len(late.valid), len(late.test)) == (
+        56_781,
+        12_167,
+        12_168,
+    )
+    assert dataset.time[late.train].max() <= dataset.time[late.valid].min()
+    assert dataset.time[late.valid].max() <= dataset.time[late.test].min()
+    last = split(dataset, dataclasses.replace(config, split="leave_last_out"))
+    np.testing.assert_array_equal(
+        part_of_each_row(last, n), leave_last_out_parts(dataset)
+    )
+    assert (len(last.valid), len(last.test)) == (610, 610)
+
+
+# --- what a split can show, and what leaks --------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_each_split_says_what_it_can_and_cannot_show(name, tiny_dataset):
+    parts = split(tiny_dataset, DataConfig(split=name))
+    text = limits(parts)
+    assert text == LIMITS[name]
+    assert text.startswith("It shows ")
+    assert "cannot show" in text
+    assert text.endswith(".")
+    assert "\n" not in text
+    others = {LIMITS[other] for other in SPLITS if other != name}
+    assert text not in others
+
+
+def test_there_are_limits_for_each_split_and_for_no_other():
+    assert set(LIMITS) == set(SPLITS)
+
+
+@pytest.mark.parametrize("definition", ["mine", "", "by hand: user_random", "x, y: z"])
+def test_nothing_is_claimed_of_a_split_of_ones_own(definition):
+    parts = make_split(dataset_of([0] * 6), BASE, definition)
+    assert limits(parts) == ""
+
+
+def kinds(found):
+    """The beginning of each sentence, which must be a whole one."""
+    for sentence in found:
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+    return [sentence.split(":")[0].split(" are")[0] for sentence in found]
+
+
+# Four users who rate the same three items, in rows that follow each other in time.
+CLEAN = timed(np.tile(np.arange(4), 3), np.arange(12), item=np.repeat(np.arange(3), 4))
+
+
+def clean_split(train, valid, test):
+    part = np.full(12, TRAIN)
+    part[valid], part[test] = VALID, TEST
+    assert (np.flatnonzero(part == TRAIN) == train).all()
+    return make_split(CLEAN, part, "by hand")
+
+
+@pytest.fixture
+def forecast():
+    """The last row is tested, and its user and item are known from train."""
+    return clean_split(range(10), [10], [11])
+
+
+@pytest.fixture
+def interpolation():
+    """A row of the middle is tested: half of train comes after it."""
+    return clean_split([0, 1, 2, 3, 4, 6, 7, 8, 9, 11], [10], [5])
+
+
+def test_there_is_nothing_to_warn_of_in_a_clean_forecast(forecast):
+    assert splits.warnings(CLEAN, forecast) == ()
+
+
+def test_the_random_split_leaks_in_time_and_says_how_much(interpolation):
+    (sentence,) = splits.warnings(CLEAN, interpolation)
+    # Rows 6, 7, 8, 9 and 11 of the ten are later than the tested one.
+    assert sentence.startswith("Leak in time: 50% of the training rows are later")
+    assert "--split=global_time" in sentence
+
+
+def test_tags_leak_where_the_rest_is_a_forecast(forecast, interpolation):
+    (sentence,) = splits.warnings(CLEAN, forecast, uses_tags=True)
+    assert sentence.startswith("Leak in time: tag features")
+    assert "--tag_dim=0" in sentence
+    # Nobody takes the other for a forecast, and so it is not said twice.
+    assert len(splits.warnings(CLEAN, interpolation, uses_tags=True)) == 1
+
+
+def test_filters_leak_where_the_rest_is_a_forecast(forecast, interpolation):
+    (sentence,) = splits.warnings(CLEAN, forecast, filtered=True)
+    assert sentence.startswith("Leak in time: the filters")
+    assert "--min_item_ratings=1 --min_user_ratings=1" in sentence
+    assert len(splits.warnings(CLEAN, interpolation, filtered=True)) == 1
+
+
+def test_cold_users_and_items_are_counted():
+    # Of three rows tested, two are of user 3, who is new; items 8 to 11 are new.
+    dataset = timed([0, 1, 2] * 3 + [3, 3, 0], np.arange(12))
+    parts = make_split(dataset, np.repeat([TRAIN, TEST], [9, 3]), "by hand")
+    (sentence,) = splits.warnings(dataset, parts)
+    assert sentence.startswith("Cold: 1 users and 3 items of the test rows")
+    known = dataclasses.replace(dataset, item=np.tile(np.arange(3, dtype=np.int32), 4))
+    (sentence,) = splits.warnings(known, parts)
+    assert sentence.startswith("Cold: 1 users and 0 items")
+    warm = dataclasses.replace(known, user=np.tile(np.arange(3, dtype=np.int32), 4))
+    assert splits.warnings(warm, parts) == ()
+
+
+def test_validation_rows_make_nobody_warm():
+    # User 1 is in validation and test only.
+    dataset = timed([0, 0, 0, 1, 1], np.arange(5), item=np.zeros(5, np.int32))
+    parts = make_split(dataset, np.array([0, 0, 0, 1, 2]), "by hand")
+    (sentence,) = splits.warnings(dataset, parts)
+    assert sentence.startswith("Cold: 1 users and 0 items")
+
+
+def test_the_catalogue_has_items_that_nobody_judged(forecast):
+    (sentence,) = splits.warnings(CLEAN, forecast, catalogue=True)
+    assert "counts as not relevant" in sentence
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize("uses_tags", [False, True])
+@pytest.mark.parametrize("catalogue", [False, True])
+@pytest.mark.parametrize("leaky", [False, True])
+def test_warnings_are_said_once_each_and_in_one_order(
+    filtered, uses_tags, catalogue, leaky, forecast, interpolation
+):
+    found = splits.warnings(
+        CLEAN,
+        interpolation if leaky else forecast,
+        filtered=filtered,
+        uses_tags=uses_tags,
+        catalogue=catalogue,
+    )
+    leaks = 1 if leaky else filtered + uses_tags
+    wanted = ["Leak in time"] * leaks + ["Candidates"] * catalogue
+    assert kinds(found) == wanted
+    assert len(set(found)) == len(found)
+
+
+def test_a_split_without_test_rows_has_nothing_that_leaks():
+    assert splits.warnings(CLEAN, make_split(CLEAN, np.zeros(12), "all")) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "leaks"),
+    [("user_random", True), ("global_time", False), ("leave_last_out", True)],
+)
+def test_only_the_global_split_of_the_tiny_world_is_a_forecast(
+    name, leaks, tiny_dataset
+):
+    parts = split(tiny_dataset, DataConfig(split=name))
+    found = splits.warnings(tiny_dataset, parts)
+    assert any(s.startswith("Leak in time: ") for s in found) == leaks
+
+
+# --- options --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["global_time", "leave_last_out"])
+def test_a_seed_for_a_split_without_one_is_a_contradiction(name):
+    with pytest.raises(ConfigError, match=f"no effect with --split={name}") as caught:
+        DataConfig(split=name, split_seed=7)
+    assert "--split_seed=7" in str(caught.value)
+    assert "user_random" in str(caught.value)
+    # At its default it contradicts nothing: a flagfile lists every flag.
+    assert DataConfig(split=name, split_seed=42).split == name
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_the_config_chooses_each_split_by_name(name, tiny_dataset):
+    ours = split(tiny_dataset, DataConfig(split=name))
+    wanted = SPLITS[name](tiny_dataset, 42)
+    assert ours.fingerprint == wanted.fingerprint
+    assert ours.definition == wanted.definition
+    assert ours.definition.startswith(name)
+
+
+def test_fingerprints_differ_between_splits(tiny_dataset):
+    found = {split(tiny_dataset, DataConfig(split=n)).fingerprint for n in SPLITS}
+    assert len(found) == len(SPLITS) == 3
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_the_wanted_fingerprint_of_a_split_is_checked(name, tiny_dataset):
+    right = split(tiny_dataset, DataConfig(split=name)).fingerprint
+    config = DataConfig(split=name, split_fingerprint=right)
+    assert split(tiny_dataset, config).fingerprint == right
+    wrong = dataclasses.replace(config, split_fingerprint="0123456789abcdef")
+    with pytest.raises(DataError) as caught:
+        split(tiny_dataset, wrong)
+    text = str(caught.value)
+    for words in (right, "--split_fingerprint=0123456789abcdef", "pass"):
+        assert words in text
+    assert "\n" not in text

@@ -26,6 +26,9 @@ OPTIONS = {
     "prepare": "PrepareOptions",
     "evaluate": "EvaluateOptions",
     "recommend": "RecommendOptions",
+    "compare": "CompareOptions",
+    "report": "ReportOptions",
+    "peers.__main__": "PeerOptions",
 }
 CACHE = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,

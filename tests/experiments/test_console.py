@@ -9,6 +9,7 @@ import dataclasses
 import io
 import re
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -157,6 +158,70 @@ def option_lines(out):
     return [line for line in out.splitlines() if line.startswith("  ")]
 
 
+class TestResults:
+    FIGURE: ClassVar[dict] = {
+        "mean": 0.5,
+        "sd": None,
+        "ci95": [0.25, 0.75],
+        "values": [0.5],
+        "definition": "as defined",
+        "n_used": 9,
+        "n_left_out": 1,
+    }
+    NAMES = ("precision", "ndcg", "recall", "mrr", "novelty")
+
+    @pytest.fixture
+    def found(self):
+        names = ["rmse", "mae", "r2"]
+        names += [f"{name}@{k}" for k in (10, 5) for name in self.NAMES]
+        return {
+            "model": "A model",
+            "dataset": "made up",
+            "synthetic": False,
+            "floor_rmse": None,
+            "split_definition": "by hand",
+            "warnings": ["Leak in time: all of it."],
+            "rows": {"test": 90},
+            "seeds": [0],
+            "k": 10,
+            "ks": [10, 5],
+            "convention": "standard",
+            "candidates": "rated",
+            "ties": "expected",
+            "threshold": 4.0,
+            "metrics": {f"test/{name}": dict(self.FIGURE) for name in names},
+            "baselines": {},
+            "data": "0" * 16,
+            "split": "1" * 16,
+        }
+
+    def test_two_tables_and_the_notes_are_printed(self, found, capsys):
+        found["metrics"]["test/novelty@5"]["mean"] = 12.25
+        console.results(found)
+        first, second, notes = capsys.readouterr().out.strip("\n").split("\n\n")
+        assert first.splitlines()[0].split()[-3:] == ["P@10", "NDCG@10", "R@10"]
+        assert first.splitlines()[1].startswith("A model  test  0.5000")
+        assert second.splitlines()[0].split()[:4] == ["P", "NDCG", "R", "MRR"]
+        assert second.splitlines()[2].split() == [
+            *("test,", "K", "=", "5"),
+            *("0.5000", "0.5000", "0.5000", "0.5000", "12.2500"),
+        ]
+        assert notes.splitlines()[-1] == "Leak in time: all of it."
+
+    def test_figures_of_all_sizes_are_aligned_to_the_right(self, found, capsys):
+        found["metrics"]["test/novelty@5"]["mean"] = 12.25
+        console.results(found)
+        lines = capsys.readouterr().out.split("\n\n")[1].splitlines()
+        assert len({len(line) for line in lines}) == 1
+
+    def test_what_is_not_shown_is_not_asked_for(self, found, capsys):
+        # A run without one of the figures of the second table has no such column.
+        for key in ("test/mrr@10", "test/mrr@5"):
+            del found["metrics"][key]
+        console.results(found)
+        assert "MRR" not in capsys.readouterr().out
+
+
 class TestOptions:
     def test_each_option_is_a_line_and_what_was_changed_is_marked(self, capsys):
         console.options(Config(epochs=3, dropout=0.5))
@@ -166,12 +231,25 @@ class TestOptions:
         assert marked == ["epochs", "dropout"]
 
     def test_values_stand_in_one_column(self, capsys):
-        console.options(Config(workdir="w", data_dir="d", cache_dir="c"))
+        # Every option with a value: an empty one has nothing to stand there.
+        texts = {f.name: "x" for f in dataclasses.fields(Config) if f.default == ""}
+        console.options(Config(**texts))
         lines = option_lines(capsys.readouterr().out)
         width = max(len(field.name) for field in dataclasses.fields(Config))
         for line in lines:
             assert line[: width + 4].endswith("  ")
             assert line[width + 4] != " "
+
+    @pytest.mark.parametrize(
+        ("k", "shown"), [(10, "10"), ((5,), "5 *"), ((10, 5, 20), "10,5,20 *")]
+    )
+    def test_several_values_are_shown_as_the_command_line_has_them(
+        self, capsys, k, shown
+    ):
+        console.options(Config(k=k))
+        lines = option_lines(capsys.readouterr().out)
+        (line,) = [line for line in lines if line.split()[0] == "k"]
+        assert line.split(maxsplit=1)[1] == shown
 
     def test_lines_reach_a_pipe_at_once(self, monkeypatch):
         flushed = []

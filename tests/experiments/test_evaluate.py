@@ -2,22 +2,27 @@
 
 Held here: with the data, the cache and the place of the run gone, the command finds
 the very figures of metrics.json and says so, and says so when they differ; nothing is
-written; what is not a finished run is told in a sentence.
+written then. By another reading it finds what training with that reading finds, and
+writes it below the run, as a folder that others take as they take a run; what is not a
+run is told in a sentence.
 """
 
 import json
 import shutil
 
+import numpy as np
 import pytest
 
-from ncf_jax import checkpoint
+import ncf_jax
+from experiments import evaluate
+from ncf_jax import Config, checkpoint
+from ncf_jax.errors import ConfigError
+from tests.experiments.conftest import train_quietly
 
 
 @pytest.fixture(scope="module", params=[1, 2])
 def orphan(request, tmp_path_factory):
     """A run of one or two seeds, moved elsewhere, whose data exists no more."""
-    from tests.experiments.conftest import train_quietly
-
     folder = tmp_path_factory.mktemp("orphan")
     run = train_quietly(
         folder / "run", folder / "cache", num_seeds=request.param, epochs=2
@@ -95,6 +100,177 @@ class TestFromTheFolderAlone:
         assert "The run is not finished" in outcome.out
 
 
+READINGS = {
+    "--metrics=reference": "reference-rated-k10",
+    "--candidates=catalogue": "standard-catalogue-k10",
+    "--k=5": "standard-rated-k5",
+    "--k=10,5": "standard-rated-k10-5",
+    "--ties=pessimistic": "standard-rated-k10-pessimistic",
+    "--relevance_threshold=3.5": "standard-rated-k10-from3.5",
+}
+FILES = {
+    "metrics.json",
+    "per_user.csv",
+    "per_user.npz",
+    "predictions.npz",
+    "timing.json",
+}
+
+
+def stored(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+class TestReading:
+    def test_what_is_not_asked_for_is_the_runs_own(self):
+        config = Config(k=(5, 10), metrics="graded", seed=3)
+        options = evaluate.EvaluateOptions(ties="optimistic")
+        found = evaluate.reading(config, options)
+        assert found == Config(k=(5, 10), metrics="graded", seed=3, ties="optimistic")
+        assert evaluate.reading(config, evaluate.EvaluateOptions()) == config
+
+    def test_an_impossible_reading_is_refused_as_in_training(self):
+        options = evaluate.EvaluateOptions(relevance_threshold=0.25)
+        with pytest.raises(ConfigError, match="--relevance_threshold wants at least"):
+            evaluate.reading(Config(), options)
+
+    def test_every_choice_of_training_can_be_asked_for(self):
+        fields = {name: evaluate._again(name) for name in ("metrics", "ties")}
+        for name, meta in fields.items():
+            for choice in meta["choices"]:
+                options = evaluate.EvaluateOptions(**{name: choice})
+                assert getattr(evaluate.reading(Config(), options), name) == choice
+
+    def test_no_two_readings_have_one_name(self):
+        configs = [
+            Config(metrics=metrics, candidates=candidates, k=k, ties=ties)
+            for metrics in ("standard", "reference")
+            for candidates in ("rated", "catalogue")
+            for k in ((10,), (5, 10), (10, 5))
+            for ties in ("expected", "optimistic")
+        ]
+        configs.append(Config(relevance_threshold=3.0))
+        names = {evaluate.name(config) for config in configs}
+        assert len(names) == len(configs)
+        assert all(name == name.strip() and "/" not in name for name in names)
+
+
+class TestAnotherReading:
+    @pytest.fixture
+    def copy(self, two_seeds, tmp_path):
+        return shutil.copytree(two_seeds.workdir, tmp_path / "copy")
+
+    @pytest.mark.parametrize(("argument", "name"), READINGS.items())
+    def test_it_is_written_below_the_run_and_nothing_else_is(
+        self, copy, command, content, argument, name
+    ):
+        before = content(copy)
+        outcome = command("evaluate", f"--workdir={copy}", argument)
+        assert (outcome.code, outcome.err) == (0, "")
+        folder = copy / "evaluations" / name
+        assert f"written to {folder}" in outcome.out
+        assert {path.name for path in folder.iterdir()} == FILES
+        after = content(copy)
+        new = {path for path in after if path not in before}
+        assert new == {f"evaluations/{name}/{file}" for file in FILES}
+        assert {path: after[path] for path in before} == before
+        assert "The same figures" not in outcome.out
+        self.check_reading(copy, folder, argument)
+
+    def check_reading(self, copy, folder, argument):
+        """It says how it was read, and can be loaded as a run."""
+        found = ncf_jax.load_finished(folder)
+        results, own = found.results, stored(copy)
+        for same in ("data", "split", "rows", "users", "seeds", "model", "name"):
+            assert results[same] == own[same]
+        option, value = argument[2:].split("=")
+        key, wanted = {
+            "metrics": ("convention", value),
+            "candidates": ("candidates", value),
+            "k": ("ks", [int(k) for k in value.split(",") if option == "k"]),
+            "ties": ("ties", value),
+            "relevance_threshold": ("threshold", 3.5),
+        }[option]
+        assert results[key] == wanted != own[key]
+        others = {"convention", "candidates", "ks", "ties", "threshold"} - {key}
+        assert {n: results[n] for n in others} == {n: own[n] for n in others}
+        for part in ("test", "valid"):  # stars are stars, however lists are read
+            for metric in ("rmse", "mae", "r2"):
+                figure = f"{part}/{metric}"
+                values = results["metrics"][figure]["values"]
+                assert values == own["metrics"][figure]["values"]
+        assert found.timing["train_seconds"] > 0
+        ndcg = f"test/ndcg@{results['k']}"
+        value = found.per_user.values[ndcg.split("/")[1]]
+        wanted = results["metrics"][ndcg]["values"]
+        np.testing.assert_allclose(np.nanmean(value, axis=1), wanted, atol=1e-6)
+
+    def test_it_finds_what_training_with_that_reading_finds(
+        self, copy, command, tmp_path, cache_dir
+    ):
+        asked = dict(metrics="reference", candidates="catalogue", k=(5, 10))
+        trained = train_quietly(
+            tmp_path / "trained", cache_dir, num_seeds=2, epochs=2, **asked
+        )
+        command(
+            "evaluate",
+            f"--workdir={copy}",
+            "--metrics=reference",
+            "--candidates=catalogue",
+            "--k=5,10",
+        )
+        found = stored(copy / "evaluations" / "reference-catalogue-k5-10")
+        wanted = stored(trained.workdir)
+        assert found["metrics"] == wanted["metrics"]
+        assert found["warnings"] == wanted["warnings"]
+        own = stored(copy)["metrics"]["test/ndcg@10"]
+        assert found["metrics"]["test/ndcg@10"]["values"] != own["values"], "control"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--metrics=standard"],
+            ["--candidates=rated", "--ties=expected"],
+            ["--k=10", "--relevance_threshold=4"],
+        ],
+    )
+    def test_asking_for_the_runs_own_reading_writes_nothing(
+        self, two_seeds, command, content, arguments
+    ):
+        before = content(two_seeds.workdir)
+        outcome = command("evaluate", f"--workdir={two_seeds.workdir}", *arguments)
+        assert "The same figures as in metrics.json" in outcome.out
+        assert content(two_seeds.workdir) == before
+
+    def test_again_it_is_the_same_but_for_the_seconds(self, copy, command, content):
+        folder = copy / "evaluations" / "standard-rated-k5"
+        found = []
+        for _ in range(2):
+            assert command("evaluate", f"--workdir={copy}", "--k=5").code == 0
+            found.append(content(folder))
+            del found[-1]["timing.json"]
+        assert found[0] == found[1]
+
+    def test_json_is_printed_alone_and_written_too(self, copy, command):
+        outcome = command("evaluate", f"--workdir={copy}", "--k=5", "--format=json")
+        printed = json.loads(outcome.out)
+        assert printed["ks"] == [5]
+        assert printed == stored(copy / "evaluations" / "standard-rated-k5")
+
+    def test_a_workdir_that_cannot_be_written_is_one_sentence(self, copy, command):
+        (copy / "evaluations").write_text("a file in its place")
+        sentence = command("evaluate", f"--workdir={copy}", "--k=5").sentence(4)
+        assert "could not be written" in sentence
+
+    def test_it_is_not_finished_before_its_metrics_are_there(
+        self, copy, command, content
+    ):
+        folder = copy / "evaluations" / "standard-rated-k5"
+        (folder / ".timing.json.partial").mkdir(parents=True)
+        command("evaluate", f"--workdir={copy}", "--k=5").sentence(4)
+        assert "metrics.json" not in content(folder)
+
+
 class TestRefused:
     def test_a_workdir_is_required(self, command):
         assert "--workdir is required" in command("evaluate").sentence(2)
@@ -106,12 +282,32 @@ class TestRefused:
         assert str(tmp_path / name) in sentence
         assert list(tmp_path.iterdir()) == []
 
+    def test_results_of_another_version_are_refused(self, copy, command):
+        found = stored(copy)
+        del found["format"]
+        (copy / "metrics.json").write_text(json.dumps(found))
+        sentence = command("evaluate", f"--workdir={copy}").sentence(4)
+        assert "metrics.json is of another version" in sentence
+
     def test_a_run_without_a_checkpoint_says_so(self, copy, command, content):
         shutil.rmtree(copy / "state")
+        (copy / "metrics.json").unlink()
         before = content(copy)
         sentence = command("evaluate", f"--workdir={copy}").sentence(4)
         assert "has no checkpoint yet" in sentence
         assert content(copy) == before
+
+    def test_a_run_of_another_library_has_no_weights_and_says_so(self, copy, command):
+        shutil.rmtree(copy / "state")
+        path = copy / "metrics.json"
+        found = stored(copy) | {"program": "experiments.peers"}
+        path.write_text(json.dumps(found))
+        sentence = command("evaluate", f"--workdir={copy}").sentence(4)
+        assert "is of another library's model, whose weights are not kept" in sentence
+        # The control: our own, whose checkpoints were taken away, is not called so.
+        path.write_text(json.dumps(found | {"program": "experiments.train"}))
+        sentence = command("evaluate", f"--workdir={copy}").sentence(4)
+        assert "another library" not in sentence
 
     def test_a_run_without_its_data_says_so(self, copy, command):
         shutil.rmtree(copy / "state" / "dataset")

@@ -16,6 +16,7 @@ from experiments import console, flags
 from ncf_jax import Config, prepare, split
 from ncf_jax.config import DataConfig
 from ncf_jax.data import prepare as preparation
+from ncf_jax.data import splits
 
 ROOT = Path(__file__).parents[2]
 WORLD = dict(synthetic_users=40, synthetic_items=60, synthetic_ratings_per_user=25)
@@ -236,3 +237,50 @@ class TestFlags:
         ).sentence(3)
         assert "movies.csv" in sentence
         assert [path.name for path in folder.iterdir()] == ["ratings.csv"]
+
+
+class TestSplits:
+    @pytest.mark.parametrize("name", splits.SPLITS)
+    def test_each_split_is_named_with_what_it_shows_and_what_leaks(
+        self, prepared, tiny_dataset, name
+    ):
+        outcome = prepared(f"--split={name}")
+        assert (outcome.code, outcome.err) == (0, "")
+        found = said(outcome.out)
+        wanted = split(tiny_dataset, DataConfig(split=name))
+        assert found["split made by"] == wanted.definition
+        assert found["what it shows"] == splits.LIMITS[name]
+        assert found["split fingerprint"] == wanted.fingerprint
+        assert found["test"] == f"{len(wanted.test):,}"
+        leaks = splits.warnings(tiny_dataset, wanted, filtered=True, uses_tags=True)
+        lines = outcome.out.splitlines()
+        told = [x.split("  ", 1)[1].strip() for x in lines if x.startswith("warning ")]
+        assert told == list(leaks)
+        assert told
+
+    def test_the_fingerprints_that_it_prints_can_be_asked_for(self, prepared):
+        found = said(prepared("--split=global_time").out)
+        right = f"--split_fingerprint={found['split fingerprint']}"
+        assert prepared("--split=global_time", right).code == 0
+        sentence = prepared("--split=leave_last_out", right).sentence(3)
+        assert right in sentence
+        wrong = f"--data_fingerprint={found['split fingerprint']}"
+        assert found["data fingerprint"] in prepared(wrong).sentence(3)
+
+    def test_a_seed_for_a_split_by_time_is_refused(self, prepared):
+        sentence = prepared("--split=global_time", "--split_seed=1").sentence(2)
+        assert "--split_seed=1 has no effect with --split=global_time" in sentence
+
+    @pytest.mark.parametrize("name", ["global_time", "leave_last_out"])
+    def test_an_exported_split_by_time_holds_every_row_once(
+        self, prepared, tiny_dataset, tmp_path, name
+    ):
+        outcome = prepared(f"--split={name}", f"--export_dir={tmp_path}")
+        assert (outcome.code, outcome.err) == (0, "")
+        rows = rows_of(tmp_path / "split.csv")
+        wanted = split(tiny_dataset, DataConfig(split=name))
+        parts = [list(row.values())[-1] for row in rows]
+        assert len(rows) == len(tiny_dataset.user)
+        for part in ("train", "valid", "test"):
+            places = [n for n, found in enumerate(parts) if found == part]
+            assert places == getattr(wanted, part).tolist()

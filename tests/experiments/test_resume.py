@@ -23,6 +23,7 @@ import pytest
 import ncf_jax
 from ncf_jax import checkpoint, report
 from ncf_jax.errors import NonFiniteLossError
+from tests.test_trackers import of_history, of_results, scalars
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -43,6 +44,36 @@ def assert_same_bits(one, other):
     for name, array in one.items():
         assert array.dtype == other[name].dtype
         assert array.tobytes() == other[name].tobytes(), f"{name} differs"
+
+
+def events_of(workdir):
+    """The lines of events.jsonl, without what the clock says."""
+    lines = (workdir / "events.jsonl").read_text().splitlines()
+    clock = {"seconds", "examples_per_second"}
+    return [
+        {name: value for name, value in json.loads(line).items() if name not in clock}
+        for line in lines
+    ]
+
+
+# What the clock has no part in, and a run that went on leaves as an uninterrupted one.
+SAME = [
+    "metrics.json",
+    "metrics.csv",
+    "per_user.csv",
+    "per_user.npz",
+    "predictions.npz",
+    "samples.json",
+    "run.flags",
+]
+
+
+def assert_same_ending(one, other):
+    assert events_of(one) == events_of(other)
+    for name in SAME:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    left = ({path.name for path in folder.iterdir()} for folder in (one, other))
+    assert next(left) == next(left)
 
 
 def losses_of(workdir):
@@ -99,8 +130,7 @@ class TestKilled:
         assert command("train", *tiny(whole, **SLOW)).code == 0
         assert_same_bits(state_of(killed), state_of(whole))
         assert losses_of(killed) == losses_of(whole)
-        for name in ("metrics.json", "metrics.csv", "per_user.csv"):
-            assert (killed / name).read_bytes() == (whole / name).read_bytes()
+        assert_same_ending(killed, whole)
 
     def test_another_seed_ends_in_other_bits(self, finished, command, tiny, tmp_path):
         # The control of every comparison in this file.
@@ -142,6 +172,9 @@ class TestStopped:
         assert checkpoint.latest(tmp_path) == epoch
         assert len(losses_of(tmp_path)) == epoch
         assert report.read_results(tmp_path) is None
+        lines = events_of(tmp_path)
+        assert [line["epoch"] for line in lines] == [*range(1, epoch + 1)]
+        assert {line["event"] for line in lines} == {"epoch"}
         monkeypatch.undo()
 
         outcome = command("train", *tiny(tmp_path))
@@ -151,9 +184,22 @@ class TestStopped:
         assert [int(line.split()[1]) for line in trained] == [*range(epoch + 1, 4)]
         assert_same_bits(state_of(tmp_path), state_of(finished.workdir))
         assert losses_of(tmp_path) == losses_of(finished.workdir)
-        assert (tmp_path / "metrics.json").read_bytes() == (
-            finished.workdir / "metrics.json"
-        ).read_bytes()
+        assert_same_ending(tmp_path, finished.workdir)
+
+    def test_event_files_of_a_run_that_went_on_hold_each_epoch_once(
+        self, command, tiny, interrupt_after, monkeypatch, tmp_path
+    ):
+        interrupt_after(2)
+        line = *tiny(tmp_path), "--tensorboard"
+        command("train", *line).sentence(130)
+        folder = tmp_path / "tensorboard"
+        assert {step for _, step, _ in scalars(folder)} <= {1, 2}
+        monkeypatch.undo()
+        assert command("train", *line).code == 0
+        history = report.read_history(tmp_path)
+        assert len(history) == 3
+        wanted = of_history(history) + of_results(report.read_results(tmp_path), 3)
+        assert scalars(folder) == wanted
 
     def test_killed_again_and_again_at_every_write_it_still_ends_in_the_same_bits(
         self, finished, command, tiny, monkeypatch, tmp_path
@@ -188,22 +234,21 @@ class TestStopped:
         # After the checkpoint of an epoch, before its line in history.csv.
         killed_at(report, "write_bytes", file_is("history.csv"))
         assert checkpoint.latest(tmp_path) == 1
+        # And before its line in events.jsonl.
+        killed_at(report, "write_bytes", file_is("events.jsonl"))
+        assert checkpoint.latest(tmp_path) == 2
         killed_at(checkpoint, "save", lambda _, epoch, *rest: epoch == 3)
         assert checkpoint.latest(tmp_path) == 2
         killed_at(ncf_jax, "evaluate", lambda *_: True)
         assert checkpoint.latest(tmp_path) == 3
-        killed_at(report, "write_bytes", file_is("per_user.csv"))
+        killed_at(report, "write_bytes", file_is("per_user.npz"))
+        killed_at(report, "write_bytes", file_is("report.html"))
         killed_at(report, "write_bytes", half_written)
 
         assert command("train", *tiny(tmp_path)).code == 0
         assert_same_bits(state_of(tmp_path), state_of(finished.workdir))
         assert losses_of(tmp_path) == losses_of(finished.workdir)
-        for name in ("metrics.json", "metrics.csv", "per_user.csv"):
-            assert (tmp_path / name).read_bytes() == (
-                finished.workdir / name
-            ).read_bytes()
-        left = {path.name for path in tmp_path.iterdir()}
-        assert left == {path.name for path in finished.workdir.iterdir()}
+        assert_same_ending(tmp_path, finished.workdir)
 
     def test_a_folder_whose_very_first_file_was_not_finished_is_taken(
         self, command, tiny, tmp_path

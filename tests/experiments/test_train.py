@@ -1,9 +1,8 @@
 """The training command and the run folder it leaves.
 
 Held here: the folder has exactly the files the project promises, in the promised
-shape, and every figure in one of them is the figure in the others; a finished run
-trains nothing and changes no byte; a folder that is not this run's is refused and left
-as it was; what is synthetic says so everywhere; a run folder alone repeats its run.
+shape, and every figure in one of them is the figure in the others; what is synthetic
+says so everywhere; a run folder alone repeats its run, and refuses other data.
 """
 
 import csv
@@ -17,8 +16,10 @@ import pytest
 
 import ncf_jax
 from experiments import flags
-from ncf_jax import checkpoint, report
+from ncf_jax import report, results
 from ncf_jax.config import Config
+from ncf_jax.data import splits
+from ncf_jax.metrics import RATING, rating
 
 # The table "A run folder is a complete object", and nothing else.
 FILES = {
@@ -31,10 +32,34 @@ FILES = {
     "metrics.png",
     "curves.png",
     "per_user.csv",
+    "per_user.npz",
+    "predictions.npz",
+    "events.jsonl",
+    "samples.json",
+    "timing.json",
+    "report.html",
 }
+# What a repeated run leaves with the very same bytes.
+SAME = [
+    "metrics.json",
+    "metrics.csv",
+    "metrics.png",
+    "per_user.csv",
+    "per_user.npz",
+    "predictions.npz",
+    "samples.json",
+    "run.flags",
+]
 METRICS = ["rmse", "mae", "r2", "precision@10", "ndcg@10", "recall@10"]
-KEYS = [f"{part}/{name}" for part in ("test", "valid") for name in METRICS]
+MORE = ["hit_rate@10", "mrr@10", "map@10"]
+DESCRIBED = ["novelty@10", "popularity@10", "tied_cutoffs@10"]
+KEYS = [
+    f"{part}/{name}"
+    for part in ("test", "valid")
+    for name in [*METRICS, *MORE, *DESCRIBED]
+]
 FIELDS = {"mean", "sd", "ci95", "values", "definition", "n_used", "n_left_out"}
+FIELDS |= {"convention", "candidates"}
 
 
 def results_of(run):
@@ -47,7 +72,7 @@ def rows_of(path):
 
 
 def printed_table(out):
-    """The last table in a command's output: (model, rows) -> cells by column."""
+    """The metrics table in a command's output: (model, rows) -> cells by column."""
     lines = out.splitlines()
     start = max(n for n, line in enumerate(lines) if line.startswith("model  "))
     header = re.split(r"\s{2,}", lines[start].strip())
@@ -83,6 +108,16 @@ class TestRunFolder:
             assert type(metric["n_used"]) is type(metric["n_left_out"]) is int
             low, high = metric["ci95"]
             assert low <= metric["mean"] <= high, key
+            ranking = "@" in key
+            assert metric["convention"] == ("standard" if ranking else None)
+            assert metric["candidates"] == ("rated" if ranking else None)
+        assert found["format"] == 2
+        assert found["program"] == "experiments.train"
+        assert found["name"] == run.config.model == "ncf"
+        assert (found["k"], found["ks"]) == (10, [10])
+        assert found["convention"] == "standard"
+        assert found["ties"] == "expected"
+        assert found["threshold"] == 4.0
         assert re.fullmatch("[0-9a-f]{16}", found["data"])
         assert re.fullmatch("[0-9a-f]{16}", found["split"])
 
@@ -99,7 +134,7 @@ class TestRunFolder:
 
     def test_ranking_figures_are_shares(self, finished):
         for key, metric in results_of(finished)["metrics"].items():
-            if "@" in key:
+            if "@" in key and "novelty" not in key:  # which is in bits
                 assert 0 <= metric["mean"] <= 1, key
 
     def test_rows_are_those_of_the_split(self, finished):
@@ -148,8 +183,16 @@ class TestRunFolder:
     def test_per_user_csv_names_each_user_with_test_rows_once(self, run, request):
         run = request.getfixturevalue(run)
         path = run.workdir / "per_user.csv"
-        header = path.read_text().splitlines()[0]
-        assert header == "userId,n_test,rmse,precision@10,ndcg@10,recall@10"
+        header = path.read_text().splitlines()[0].split(",")
+        assert header[:6] == [
+            "userId",
+            "n_test",
+            "rmse",
+            "precision@10",
+            "ndcg@10",
+            "recall@10",
+        ]
+        assert set(header[6:]) == {"mae", "r2", *MORE, *DESCRIBED}
         loaded = ncf_jax.load_run(str(run.workdir))
         users = loaded.dataset.user_ids[loaded.dataset.user[loaded.split.test]]
         ids, counts = np.unique(users, return_counts=True)
@@ -159,7 +202,7 @@ class TestRunFolder:
         assert found == dict(zip(ids.tolist(), counts.tolist(), strict=True))
 
     @pytest.mark.parametrize("run", ["finished", "two_seeds"])
-    @pytest.mark.parametrize("name", ["precision@10", "ndcg@10", "recall@10"])
+    @pytest.mark.parametrize("name", [*METRICS[3:], *MORE, *DESCRIBED])
     def test_the_mean_of_per_user_values_is_the_reported_figure(
         self, run, name, request
     ):
@@ -178,10 +221,97 @@ class TestRunFolder:
         rmse = results_of(finished)["metrics"]["test/rmse"]["mean"]
         assert math.isclose(math.sqrt(squares / total), rmse, rel_tol=1e-5)
 
+    @pytest.mark.parametrize("run", ["finished", "two_seeds"])
+    def test_arrays_of_users_make_the_figures_of_each_seed_again(self, run, request):
+        run = request.getfixturevalue(run)
+        found = ncf_jax.load_finished(run.workdir)
+        sums = rating.RatingSums(*np.moveaxis(found.per_user.sums.sum(axis=1), -1, 0))
+        metrics = results_of(run)["metrics"]
+        for name, of in RATING.items():
+            wanted = metrics[f"test/{name}"]["values"]
+            np.testing.assert_allclose(of(sums), wanted, rtol=0, atol=1e-9)
+        for name, value in found.per_user.values.items():
+            wanted = metrics[f"test/{name}"]["values"]
+            np.testing.assert_allclose(np.nanmean(value, axis=1), wanted, atol=1e-6)
+        assert set(found.per_user.values) == {*METRICS[3:], *MORE, *DESCRIBED}
+
+    @pytest.mark.parametrize("run", ["finished", "two_seeds"])
+    def test_stored_predictions_are_those_that_were_judged(self, run, request):
+        run = request.getfixturevalue(run)
+        loaded = ncf_jax.load_run(str(run.workdir))
+        stored = report.read_npz(run.workdir / "predictions.npz")
+        assert set(stored) == {"test", "valid"}
+        for part, stars in stored.items():
+            rows = getattr(loaded.split, part)
+            assert stars.shape == (run.config.num_seeds, len(rows))
+            assert stars.dtype == np.float32
+            error = stars.astype(np.float64) - loaded.dataset.rating[rows]
+            wanted = results_of(run)["metrics"][f"{part}/rmse"]["values"]
+            rmse = np.sqrt((error**2).mean(axis=1))
+            np.testing.assert_allclose(rmse, wanted, rtol=1e-9)
+
+    @pytest.mark.parametrize("run", ["finished", "two_seeds"])
+    def test_samples_are_of_three_users_and_show_nothing_seen_in_train(
+        self, run, request
+    ):
+        run = request.getfixturevalue(run)
+        found = json.loads((run.workdir / "samples.json").read_text())
+        loaded = ncf_jax.load_run(str(run.workdir))
+        dataset, train = loaded.dataset, loaded.split.train
+        assert len({sample["user_id"] for sample in found}) == len(found) == 3
+        for sample in found:
+            mine = dataset.user_ids[dataset.user[train]] == sample["user_id"]
+            seen = dict(
+                zip(
+                    dataset.item_ids[dataset.item[train[mine]]].tolist(),
+                    dataset.rating[train[mine]].tolist(),
+                    strict=True,
+                )
+            )
+            assert sample["n_train"] == len(seen)
+            for movie in sample["liked"]:
+                assert movie["rating"] == seen[movie["movie_id"]]
+            shown = [movie["movie_id"] for movie in sample["recommended"]]
+            assert len(shown) == 10
+            assert not set(shown) & set(seen)
+            scores = [movie["score"] for movie in sample["recommended"]]
+            assert scores == sorted(scores, reverse=True)
+
+    @pytest.mark.parametrize("run", ["finished", "two_seeds"])
+    def test_events_are_the_history_and_the_figures(self, run, request):
+        run = request.getfixturevalue(run)
+        text = (run.workdir / "events.jsonl").read_text()
+        lines = list(map(json.loads, text.splitlines()))
+        epochs = [line for line in lines if line.pop("event") == "epoch"]
+        assert epochs == report.read_history(run.workdir)
+        figures = {line.pop("name"): line for line in lines[len(epochs) :]}
+        assert figures == results_of(run)["metrics"]
+
+    def test_timing_is_told_beside_the_figures_and_not_among_them(self, finished):
+        timing = json.loads((finished.workdir / "timing.json").read_text())
+        assert set(timing) == {"train_seconds", "evaluate_seconds"}
+        history = report.read_history(finished.workdir)
+        assert timing["train_seconds"] == sum(row["seconds"] for row in history)
+        assert timing["evaluate_seconds"] > 0
+        assert "seconds" not in (finished.workdir / "metrics.json").read_text()
+
+    def test_a_finished_run_can_be_loaded_as_one(self, finished):
+        found = ncf_jax.load_finished(finished.workdir)
+        assert found.results == results_of(finished)
+        assert len(found.history) == finished.config.epochs
+
     def test_run_flags_are_the_effective_configuration(self, finished):
         path = finished.workdir / "run.flags"
         parsed = flags.parse(Config, [f"--flagfile={path}"])
         assert parsed.identity() == finished.config.identity()
+
+    def test_run_flags_hold_the_fingerprints_that_were_found(self, finished):
+        # So that the file repeats this run or refuses, and never another one.
+        path = finished.workdir / "run.flags"
+        parsed = flags.parse(Config, [f"--flagfile={path}"])
+        found = results_of(finished)
+        assert parsed.data_fingerprint == found["data"]
+        assert parsed.split_fingerprint == found["split"]
 
     def test_environment_json_says_where_the_figures_come_from(self, finished):
         found = json.loads((finished.workdir / "environment.json").read_text())
@@ -243,6 +373,23 @@ class TestOutput:
             assert f"train loss {float(row['train_loss']):.4f}" in line
             assert f"valid loss {float(row['valid_loss']):.4f}" in line
 
+    @pytest.mark.parametrize("run", ["finished", "two_seeds"])
+    def test_every_ranking_figure_is_printed_a_line_a_cut_off(self, run, request):
+        run = request.getfixturevalue(run)
+        header, rows = results.more_rows(results_of(run))
+        lines = run.out.splitlines()
+        (place,) = [n for n, x in enumerate(lines) if x.startswith(rows[0][0])]
+        assert re.split(r"\s{2,}", lines[place].strip()) == rows[0]
+        assert re.split(r"\s{2,}", lines[place - 1].strip()) == header[1:]
+
+    def test_the_leak_of_the_random_split_is_told(self, finished):
+        found = results_of(finished)
+        leaks = [w for w in found["warnings"] if w.startswith("Leak in time: ")]
+        assert len(leaks) == 1
+        assert "--split=global_time" in leaks[0]
+        assert all(warning in finished.out for warning in found["warnings"])
+        assert found["split_limits"] == splits.LIMITS["user_random"]
+
     def test_users_left_out_are_told(self, finished):
         metric = results_of(finished)["metrics"]["test/recall@10"]
         assert metric["n_left_out"] > 0, "choose a world where somebody is left out"
@@ -265,174 +412,6 @@ class TestOutput:
         assert all(each["test/rmse"]["mean"] > found["floor_rmse"] for each in every)
 
 
-class TestFinishedRun:
-    def test_a_finished_run_says_so_and_changes_no_byte(
-        self, finished, command, tiny, content
-    ):
-        before = content(finished.workdir)
-        stamps = {p: p.stat().st_mtime_ns for p in finished.workdir.rglob("*")}
-        outcome = command("train", *tiny(finished.workdir))
-        assert outcome.code == 0
-        assert "is finished; nothing was trained" in outcome.out
-        assert "epoch" not in outcome.out.split("\n\n")[0]
-        assert printed_table(outcome.out) == printed_table(finished.out)
-        assert content(finished.workdir) == before
-        assert {p: p.stat().st_mtime_ns for p in finished.workdir.rglob("*")} == stamps
-
-    @pytest.mark.parametrize(
-        "changes", [{"keep": 1}, {"data_dir": "elsewhere"}, {"cache_dir": ""}]
-    )
-    def test_an_option_that_changes_no_figure_is_the_same_run(
-        self, finished, command, tiny, content, changes
-    ):
-        before = content(finished.workdir)
-        outcome = command("train", *tiny(finished.workdir, **changes))
-        assert (outcome.code, outcome.err) == (0, "")
-        assert "nothing was trained" in outcome.out
-        assert content(finished.workdir) == before
-
-    @pytest.mark.parametrize(
-        ("changes", "said"),
-        [
-            ({"epochs": 4}, ["--epochs: 3 there, 4 here"]),
-            ({"seed": 7}, ["--seed: 0 there, 7 here"]),
-            ({"split_seed": 1}, ["--split_seed: 42 there, 1 here"]),
-            ({"learning_rate": 0.1}, ["--learning_rate: 0.0005 there, 0.1 here"]),
-            (
-                {"k": 5, "synthetic_users": 50},
-                ["--k: 10 there, 5 here", "--synthetic_users: 40 there, 50 here"],
-            ),
-        ],
-    )
-    def test_another_configuration_is_refused_with_the_flag_and_both_values(
-        self, finished, command, tiny, content, changes, said
-    ):
-        before = content(finished.workdir)
-        sentence = command("train", *tiny(finished.workdir, **changes)).sentence(4)
-        for words in [*said, str(finished.workdir), "another run"]:
-            assert words in sentence
-        assert content(finished.workdir) == before
-
-    def test_a_damaged_metrics_json_is_named_and_kept(
-        self, finished, command, tiny, tmp_path, content
-    ):
-        for name in ("run.flags", "metrics.json"):
-            text = (finished.workdir / name).read_bytes()
-            (tmp_path / name).write_bytes(text[:-40])
-        before = content(tmp_path)
-        (tmp_path / "run.flags").write_bytes(
-            (finished.workdir / "run.flags").read_bytes()
-        )
-        sentence = command("train", *tiny(tmp_path)).sentence(4)
-        assert "metrics.json" in sentence
-        assert "damaged" in sentence
-        assert content(tmp_path)["metrics.json"] == before["metrics.json"]
-
-
-class TestForeignFolder:
-    @pytest.fixture
-    def refused(self, command, tiny, content, tmp_path):
-        def run(workdir):
-            before = content(tmp_path)
-            sentence = command("train", *tiny(workdir)).sentence(4)
-            assert content(tmp_path) == before
-            assert str(workdir) in sentence
-            return sentence
-
-        return run
-
-    def test_a_folder_with_other_files_is_refused(self, refused, tmp_path):
-        (tmp_path / "thesis.tex").write_text("years of work")
-        assert "not empty and not a run folder" in refused(tmp_path)
-
-    def test_a_folder_with_a_hidden_file_is_not_empty(self, refused, tmp_path):
-        (tmp_path / ".hidden").write_text("")
-        assert "not empty" in refused(tmp_path)
-
-    def test_a_file_is_refused(self, refused, tmp_path):
-        path = tmp_path / "file"
-        path.write_text("not a folder")
-        assert "is a file; name a folder" in refused(path)
-
-    def test_a_folder_below_a_file_is_refused(self, refused, tmp_path):
-        (tmp_path / "file").write_text("not a folder")
-        assert "Not a directory" in refused(tmp_path / "file" / "run")
-
-    @pytest.mark.parametrize("text", ["--no_such_flag=1\n", "--epochs=0\n", "words\n"])
-    def test_unreadable_run_flags_are_refused(self, refused, tmp_path, text):
-        (tmp_path / "run.flags").write_text(text)
-        assert "run.flags cannot be read as a run's flags" in refused(tmp_path)
-
-    def test_an_empty_folder_is_accepted(self, command, tiny, tmp_path):
-        # Control; the run itself is small and also covers a closed-form model.
-        workdir = tmp_path / "new"
-        workdir.mkdir()
-        outcome = command(
-            "train",
-            *[
-                f
-                for f in tiny(workdir, epochs=1)
-                if "batch" not in f and "dim" not in f
-            ],
-            "--model=global_mean",
-        )
-        assert (outcome.code, outcome.err) == (0, "")
-        assert {path.name for path in workdir.iterdir()} == FILES
-
-
-class TestModels:
-    @pytest.fixture
-    def trained(self, command, cache_dir, tmp_path):
-        def run(**options):
-            world = dict(
-                synthetic_users=40, synthetic_items=60, synthetic_ratings_per_user=25
-            )
-            values = world | dict(cache_dir=cache_dir, workdir=tmp_path) | options
-            outcome = command("train", *(f"--{k}={v}" for k, v in values.items()))
-            assert (outcome.code, outcome.err) == (0, "")
-            return json.loads((tmp_path / "metrics.json").read_text())
-
-        return run
-
-    @pytest.mark.parametrize(
-        ("model", "title"),
-        [
-            ("bias", "User + item bias"),
-            ("item_mean", "Item mean, shrunk"),
-            ("global_mean", "Global mean"),
-        ],
-    )
-    def test_each_baseline_trains_to_its_row_beside_the_network(
-        self, trained, finished, model, title
-    ):
-        # As a model of its own, and as a row under another, it is the same.
-        found = trained(model=model)
-        beside = results_of(finished)["baselines"][title]
-        assert found["model"] == title
-        for key, metric in beside.items():
-            assert found["metrics"][key]["mean"] == metric["mean"]
-        assert title not in found["baselines"]
-        assert len(found["baselines"]) == 2
-
-    def test_the_global_mean_is_the_mean_of_the_training_rows(self, trained, tmp_path):
-        found = trained(model="global_mean")
-        run = ncf_jax.load_run(str(tmp_path))
-        stars = run.dataset.rating.astype(np.float64)
-        truth = stars[run.split.test]
-        error = truth - stars[run.split.train].mean()
-        rmse = math.sqrt(np.mean(error**2))
-        assert math.isclose(found["metrics"]["test/rmse"]["mean"], rmse, rel_tol=1e-5)
-        mae = np.mean(np.abs(error))
-        assert math.isclose(found["metrics"]["test/mae"]["mean"], mae, rel_tol=1e-5)
-
-    def test_another_cut_off_names_every_column_by_it(self, trained, tmp_path):
-        found = trained(model="bias", k=3)
-        assert "test/ndcg@3" in found["metrics"]
-        assert not [key for key in found["metrics"] if key.endswith("@10")]
-        assert "NDCG@3" in (tmp_path / "metrics.csv").read_text()
-        assert "ndcg@3" in (tmp_path / "per_user.csv").read_text()
-
-
 class TestRepeating:
     def test_run_flags_repeat_the_run_to_the_last_digit(
         self, finished, command, tmp_path
@@ -449,10 +428,52 @@ class TestRepeating:
             for folder in (finished.workdir, workdir)
         ]
         assert same[0] == same[1]
-        for name in ("metrics.csv", "per_user.csv", "run.flags"):
+        for name in SAME:
             assert (workdir / name).read_bytes() == (
                 finished.workdir / name
-            ).read_bytes()
+            ).read_bytes(), name
+
+    @pytest.mark.parametrize(
+        ("change", "what"),
+        [
+            ("--synthetic_seed=1", "data"),
+            ("--min_item_ratings=11", "data"),
+            ("--split_seed=1", "split"),
+            ("--split=global_time", "split"),
+        ],
+    )
+    def test_run_flags_refuse_other_data_and_another_split(
+        self, finished, command, tmp_path, change, what
+    ):
+        workdir = tmp_path / "again"
+        sentence = command(
+            "train",
+            f"--flagfile={finished.workdir / 'run.flags'}",
+            f"--workdir={workdir}",
+            change,
+        ).sentence(3)
+        wanted = results_of(finished)[what]
+        assert sentence.startswith(f"The {what} has fingerprint ")
+        assert f"--{what}_fingerprint={wanted}" in sentence
+        assert not workdir.exists(), "something was written"
+
+    def test_a_split_can_be_asked_for_without_its_data_being_asked_for(
+        self, finished, command, tmp_path
+    ):
+        # Passing an empty fingerprint takes any, as the sentence says.
+        outcome = command(
+            "train",
+            f"--flagfile={finished.workdir / 'run.flags'}",
+            f"--workdir={tmp_path / 'again'}",
+            "--split_seed=1",
+            "--split_fingerprint=",
+            "--epochs=1",
+        )
+        assert (outcome.code, outcome.err) == (0, "")
+        assert (
+            results_of(finished._replace(workdir=tmp_path / "again"))["split"]
+            != (results_of(finished)["split"])
+        )
 
     def test_another_seed_gives_other_figures(self, finished, command, tmp_path, tiny):
         # The control of the test above.
@@ -475,38 +496,3 @@ class TestRepeating:
                 value = alone["metrics"][key]["values"][0]
                 assert math.isclose(metric["values"][1], value, rel_tol=1e-4), key
                 assert not math.isclose(metric["values"][0], value, rel_tol=1e-4), key
-
-
-class TestOtherData:
-    def test_a_resumed_run_refuses_data_of_another_fingerprint(
-        self, command, tiny, interrupt_after, content, tmp_path, monkeypatch
-    ):
-        workdir, cache = tmp_path / "run", tmp_path / "cache"
-        flags_of_run = tiny(workdir, cache_dir=cache)
-        interrupt_after(1)
-        assert command("train", *flags_of_run).code == 130
-        monkeypatch.undo()
-        (ratings,) = cache.glob("*/ratings.csv")
-        lines = ratings.read_text().splitlines(keepends=True)
-        user, movie, stars, time = lines[1].split(",")
-        lines[1] = f"{user},{movie},{0.5 if stars != '0.5' else 5.0},{time}"
-        ratings.write_text("".join(lines))
-        before = content(workdir)
-        sentence = command("train", *flags_of_run).sentence(4)
-        assert "was trained on other data" in sentence
-        trained_on = checkpoint.load_meta(workdir, 1)["data"]
-        assert f"fingerprint {trained_on} there" in sentence
-        assert content(workdir) == before
-
-    def test_untouched_data_goes_on(
-        self, command, tiny, interrupt_after, tmp_path, monkeypatch
-    ):
-        # The control of the test above.
-        workdir = tmp_path / "run"
-        interrupt_after(2)
-        assert command("train", *tiny(workdir)).code == 130
-        monkeypatch.undo()
-        outcome = command("train", *tiny(workdir))
-        assert outcome.code == 0
-        assert "going on after epoch 2 of 3" in outcome.out
-        assert report.read_results(workdir) is not None
