@@ -75,17 +75,18 @@ class UserLists(NamedTuple):
     where: np.ndarray
 
 
-def group_by_user(user: np.ndarray, num_users: int) -> UserLists:
+def group_by_user(user: np.ndarray, num_users: int, *, at_least: int = 1) -> UserLists:
     """Each user's rows, in order; users without any have an empty list.
 
-    L is rounded up to a multiple of 64, so that similar parts share a compilation.
+    L is the longest list, or `at_least`, rounded up to a multiple of 64, so that
+    similar parts share a compilation.
 
     Example:
       >>> group_by_user(np.array([1, 0, 1]), 3).where.sum(axis=1).tolist()
       [1, 2, 0]
     """
     counts = np.bincount(user, minlength=num_users)
-    length = -(-int(counts.max(initial=1)) // 64) * 64
+    length = -(-int(counts.max(initial=at_least)) // 64) * 64
     order = np.argsort(user, kind="stable")
     within = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
     position = np.zeros((num_users, length), np.int64)

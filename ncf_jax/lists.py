@@ -4,8 +4,8 @@ Two kinds of candidates: a user's own rated rows of a part of the split (`rated`
 every item the user has not rated in train (`catalogue`), where whatever is not among
 the rows counts as not relevant.
 
-Memory on the device, besides the scores: about `40 * R * USER_BLOCK * L` bytes for
-rated rows, L being the longest list, and `60 * CATALOGUE_PAIRS` for the catalogue.
+Memory is bounded by `PAIRS`, whatever the number of users: about 100 bytes for each
+score of a block, on the device, and 20 on the host.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +22,7 @@ from ncf_jax.metrics.ranked import Ties, membership, rank
 from ncf_jax.metrics.ranking import Metric
 from ncf_jax.types import Dataset
 
-USER_BLOCK = 1024
-CATALOGUE_PAIRS = 2**22  # scores at a time
+PAIRS = 2**22  # scores at a time
 HEAD_SHARE = 0.2  # of the items, those with most ratings
 
 Metrics = tuple[tuple[str, Callable[..., jax.Array]], ...]
@@ -147,22 +146,27 @@ def rated(
       known: of items, from train rows; None: nothing.
     """
     item, rating = dataset.item[rows], dataset.rating[rows]
-    lists = batching.group_by_user(dataset.user[rows], dataset.num_users)
-    some = np.flatnonzero(lists.where.any(axis=1))
-    blocks = []
-    for users, real in _blocks(some, USER_BLOCK):
-        place = lists.position[users]
-        blocks.append(
-            _values(
-                scores_RxN[:, place],
-                rating[place],
-                lists.where[users] & real[:, None],
-                {} if known is None else {n: v[item[place]] for n, v in named(known)},
-                metrics=metrics,
-                setting=setting,
-            )
+    order, starts = _by_user(dataset, rows)
+    some = np.flatnonzero(np.diff(starts))
+    most = PAIRS // len(scores_RxN)
+    blocks, users_of = [], []
+    for users, real, length in _of_like_length(some, np.diff(starts)[some], most):
+        local, found = _rows_of((order, starts), users, real)
+        lists = batching.group_by_user(local, len(users), at_least=length)
+        place = found[lists.position]
+        users_of.append(users[real])
+        of_items = [] if known is None else named(known)
+        values = _values(
+            scores_RxN[:, place],
+            rating[place],
+            lists.where,
+            {name: value[item[place]] for name, value in of_items},
+            metrics=metrics,
+            setting=setting,
         )
-    return _joined(blocks, len(some))
+        blocks.append({n: np.asarray(v)[:, real] for n, v in values.items()})
+    ascending = np.argsort(np.concatenate(users_of))
+    return {name: value[:, ascending] for name, value in _joined(blocks).items()}
 
 
 def catalogue(
@@ -196,7 +200,7 @@ def catalogue(
       RunError: a score is NaN or infinite.
     """
     some = np.unique(dataset.user[rows])
-    size = max(1, CATALOGUE_PAIRS // (seeds * dataset.num_items))
+    size = max(1, PAIRS // (seeds * dataset.num_items))
     ours, theirs = _by_user(dataset, rows), _by_user(dataset, train)
     missed: Any = 1.0
     blocks = []
@@ -204,9 +208,9 @@ def catalogue(
         shape = len(users), dataset.num_items
         rating, where = np.full(shape, np.nan, np.float32), np.ones(shape, bool)
         local, found = _rows_of(ours, users, real)
-        rating[local, dataset.item[found]] = dataset.rating[found]
+        rating[local, dataset.item[rows[found]]] = dataset.rating[rows[found]]
         local, found = _rows_of(theirs, users, real)
-        where[local, dataset.item[found]] = False
+        where[local, dataset.item[train[found]]] = False
         where &= real[:, None]
         scores = score(jnp.asarray(users, jnp.int32))
         if not bool(jnp.isfinite(scores).all()):
@@ -215,13 +219,14 @@ def catalogue(
                 "Train again with a smaller --learning_rate."
             )
         of_items = {name: np.broadcast_to(value, shape) for name, value in named(known)}
-        blocks.append(
-            _values(scores, rating, where, of_items, metrics=metrics, setting=setting)
+        values = _values(
+            scores, rating, where, of_items, metrics=metrics, setting=setting
         )
+        blocks.append({n: np.asarray(v)[:, real] for n, v in values.items()})
         missed = missed * np.asarray(_missed(scores, where, ks=setting.ks))
     covered = 1 - np.asarray(missed, np.float64).mean(axis=-1)
     coverage = {f"coverage@{k}": covered[n] for n, k in enumerate(setting.ks)}
-    return _joined(blocks, len(some)), coverage
+    return _joined(blocks), coverage
 
 
 def named(known: Popularity) -> list[tuple[str, np.ndarray]]:
@@ -238,27 +243,41 @@ def _blocks(users: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, np.ndarr
     yield from zip(padded.reshape(steps, size), real.reshape(steps, size), strict=True)
 
 
+def _of_like_length(
+    users: np.ndarray, count: np.ndarray, most: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Blocks of users, as `_blocks`, whose lists of one length hold at most `most`.
+
+    All of them in one block where they fit; otherwise by lengths that double, so that
+    a few long lists do not make all the others as long, and few shapes are compiled.
+    """
+    length = np.full(len(users), count.max())
+    if len(users) * (count.max() + 64) > most:
+        length = 64 * 2 ** np.ceil(np.log2(np.maximum(count, 64) / 64)).astype(int)
+    for each in np.unique(length):
+        for block, real in _blocks(users[length == each], max(1, most // each)):
+            yield block, real, int(each)
+
+
 def _by_user(dataset: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`rows` sorted by user, and where each user's begin: [U + 1]."""
+    """Places among `rows` sorted by user, and where each user's begin: [U + 1]."""
     user = dataset.user[rows]
     counts = np.bincount(user, minlength=dataset.num_users)
     order = np.argsort(user, kind="stable")
-    return rows[order], np.concatenate([[0], np.cumsum(counts)])
+    return order, np.concatenate([[0], np.cumsum(counts)])
 
 
 def _rows_of(
     by_user: tuple[np.ndarray, np.ndarray], users: np.ndarray, real: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of some users, and each one's place among the users."""
-    rows, starts = by_user
+    """Of the rows of some users, each one's place among the users and the rows."""
+    order, starts = by_user
     count = np.where(real, starts[users + 1] - starts[users], 0)
     local = np.repeat(np.arange(len(users)), count)
     within = np.arange(len(local)) - np.repeat(np.cumsum(count) - count, count)
-    return local, rows[starts[users][local] + within]
+    return local, order[starts[users][local] + within]
 
 
-def _joined(blocks: list[dict[str, jax.Array]], users: int) -> dict[str, np.ndarray]:
-    return {
-        name: np.concatenate([np.asarray(b[name]) for b in blocks], axis=1)[:, :users]
-        for name in blocks[0]
-    }
+def _joined(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    names = blocks[0]
+    return {n: np.concatenate([block[n] for block in blocks], axis=1) for n in names}

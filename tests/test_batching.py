@@ -183,6 +183,11 @@ class TestGroupByUser:
         assert lists.position.shape == lists.where.shape == (3, length)
         assert lists.where.sum() == longest + 1
 
+    def test_lists_may_be_wanted_longer(self):
+        lists = batching.group_by_user(np.array([1, 1, 0]), 2, at_least=100)
+        assert lists.where.shape == (2, 128)
+        assert lists.where.sum(axis=1).tolist() == [1, 2]
+
     def test_no_rows_are_empty_lists_of_one_block(self):
         lists = batching.group_by_user(np.zeros(0, np.int32), 3)
         assert lists.where.shape == (3, 64)

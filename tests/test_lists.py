@@ -80,9 +80,8 @@ def judge(
     known = lists.popularity(data, train)
     with pytest.MonkeyPatch.context() as patch:
         if users is not None:
-            patch.setattr(lists, "USER_BLOCK", users)
             size = users * len(table_RxUxI) * data.num_items
-            patch.setattr(lists, "CATALOGUE_PAIRS", size)
+            patch.setattr(lists, "PAIRS", size)
         if candidates == "rated":
             scores = table_RxUxI[:, data.user[rows], data.item[rows]]
             return lists.rated(data, rows, scores, pairs, setting, known), {}
@@ -274,7 +273,7 @@ class TestCandidates:
 
         known = lists.popularity(data, train)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lists, "CATALOGUE_PAIRS", 4 * SEEDS * ITEMS)
+            patch.setattr(lists, "PAIRS", 4 * SEEDS * ITEMS)
             lists.catalogue(
                 data, rows, train, score, PROBES, SETTING, known, seeds=SEEDS
             )
@@ -289,6 +288,29 @@ class TestCandidates:
         expected, _ = judge(data, rows, train, table, pairs=PROBES)
         out, _ = judge(data, rows, train, table, pairs=PROBES, users=0.1)
         np.testing.assert_array_equal(out["total@5"], expected["total@5"])
+
+
+class TestBlocks:
+    def test_a_few_long_lists_do_not_make_all_the_others_long(self):
+        rng = np.random.default_rng(0)
+        count = np.concatenate([rng.integers(1, 40, 990), [300, 999, 5_000, 64, 65]])
+        users, most = 3 * np.arange(len(count)), 2**13
+        blocks = list(lists._of_like_length(users, count, most))
+        found = np.concatenate([block[real] for block, real, _ in blocks])
+        assert sorted(found) == users.tolist(), "each user is in one block"
+        scores = 0
+        for block, real, length in blocks:
+            assert (count[block[real] // 3] <= length).all()
+            assert len(block) * length <= most
+            scores += len(block) * length
+        assert scores < 2 * count.sum() + 64 * (len(count) + 100)
+        assert scores < len(count) * count.max() / 10, "one length for all takes more"
+        assert len({(len(block), length) for block, _, length in blocks}) <= 8, "shapes"
+
+    def test_what_fits_is_one_block_of_one_length(self):
+        count = np.array([1, 200, 3])
+        ((block, real, length),) = lists._of_like_length(np.arange(3), count, 2**22)
+        assert (block.tolist(), real.all(), length) == ([0, 1, 2], True, 200)
 
 
 class TestErrors:

@@ -461,9 +461,8 @@ def judge(world, rows, train, table_RxUxI, *, block=None, seeds=slice(None)):
     known = lists.popularity(world, train)
     with pytest.MonkeyPatch.context() as patch:
         if block is not None:
-            patch.setattr(lists, "USER_BLOCK", block)
             pairs = block * len(table) * world.num_items
-            patch.setattr(lists, "CATALOGUE_PAIRS", pairs)
+            patch.setattr(lists, "PAIRS", pairs)
         flat = table[:, world.user[rows], world.item[rows]]
         rated = lists.rated(world, rows, flat, PAIRS, SETTING, known)
         values, coverage = lists.catalogue(
