@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 
 DOCS = [
     "docs/architecture.md",
+    "docs/comparison.md",
     "docs/extending.md",
     "docs/metrics.md",
     "docs/performance.md",
