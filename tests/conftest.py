@@ -30,6 +30,7 @@ TINY = dict(
 RELEASE = "ml-latest-small"
 ROOT = Path(__file__).parents[1]
 MISSING = "the real MovieLens data is not here"
+NO_BROWSER = "no Chromium"
 
 
 def find_real_data() -> Path | None:
@@ -56,19 +57,23 @@ def real_data_dir():
 
 def pytest_terminal_summary(terminalreporter):
     """Says loudly which claims went untested."""
-    skipped = [
-        report.nodeid
-        for report in terminalreporter.stats.get("skipped", [])
-        if MISSING in str(report.longrepr)
-    ]
-    if skipped:
-        terminalreporter.section("REAL DATA MISSING", sep="!", red=True, bold=True)
-        terminalreporter.line(
-            f"{len(skipped)} tests on the real MovieLens data did NOT run. Set "
-            f"$NCF_JAX_DATA_DIR to a folder that holds {RELEASE}/ to run them:"
-        )
-        for name in skipped:
-            terminalreporter.line(f"  {name}")
+    remedies = {
+        MISSING: "tests on the real MovieLens data did NOT run. Set $NCF_JAX_DATA_DIR "
+        f"to a folder that holds {RELEASE}/ to run them:",
+        NO_BROWSER: "tests of report.html in a browser did NOT run. Install Chromium "
+        "(Debian's package is chromium) to run them:",
+    }
+    for reason, remedy in remedies.items():
+        skipped = [
+            report.nodeid
+            for report in terminalreporter.stats.get("skipped", [])
+            if reason in str(report.longrepr)
+        ]
+        if skipped:
+            terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
+            terminalreporter.line(f"{len(skipped)} {remedy}")
+            for name in skipped:
+                terminalreporter.line(f"  {name}")
 
 
 @pytest.fixture(scope="session")
