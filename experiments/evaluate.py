@@ -52,7 +52,7 @@ def main(options: EvaluateOptions) -> None:
     import ncf_jax
     from experiments import finish
     from ncf_jax import catalogue, models, report
-    from ncf_jax.results import make_results
+    from ncf_jax.results import make_results, seeds_of
 
     run = ncf_jax.load_run(options.workdir)
     config = reading(run.config, options)
@@ -60,10 +60,17 @@ def main(options: EvaluateOptions) -> None:
         name=config.model,
         title=models.title(config),
         judge=lambda rows: ncf_jax.evaluate(
-            run.model, run.params, run.dataset, rows, **finish.how(config, run.split)
+            run.model,
+            run.params,
+            run.dataset,
+            rows,
+            ensemble=config.ensemble,
+            **finish.how(config, run.split),
         ),
-        score=catalogue.scorer(run.model, run.params, run.dataset.features),
-        seeds=range(config.seed, config.seed + config.num_seeds),
+        score=catalogue.scorer(
+            run.model, run.params, run.dataset.features, ensemble=config.ensemble
+        ),
+        seeds=seeds_of(config),
         train_seconds=sum(row["seconds"] for row in report.read_history(run.workdir)),
         uses_tags=models.uses_tags(config),
     )

@@ -16,11 +16,12 @@ from ncf_jax import samples as sampled
 from ncf_jax.compare import compare
 from ncf_jax.config import JudgeConfig
 from ncf_jax.data import splits
+from ncf_jax.errors import RunError
 from ncf_jax.formats import plain
 from ncf_jax.judge import Evaluation
 from ncf_jax.lists import Catalogue
 from ncf_jax.results import About, Results, make_results
-from ncf_jax.runs import Finished
+from ncf_jax.runs import VALIDATION, Finished
 from ncf_jax.types import Dataset, Split
 
 
@@ -59,6 +60,7 @@ def how(config: JudgeConfig, split: Split) -> dict[str, Any]:
         k=config.k,
         threshold=config.relevance_threshold,
         ties=config.ties,
+        clip=config.clip,
     )
 
 
@@ -109,8 +111,18 @@ def write(
     flags_text: str,
     history: Sequence[dict[str, Any]] = (),
     tensorboard: trackers.TensorBoard | None = None,
+    judge_test: bool = True,
 ) -> Results:
-    """Judges, writes every file of the run folder, and returns the results."""
+    """Judges, writes every file of the run folder, and returns the results.
+
+    Without `judge_test`: `validation`, and nothing else.
+    """
+    if not judge_test:
+        said = about(program, judged, config, dataset, split)
+        found = validation(workdir, said, judged, dataset, split)
+        if tensorboard is not None:
+            tensorboard.finish(found, history[-1]["epoch"] if history else 0)
+        return found
     evaluations, seconds = evaluate(judged, split)
     results = make_results(
         about(program, judged, config, dataset, split),
@@ -149,6 +161,28 @@ def write(
     report.write_bytes(workdir / "report.html", page.encode())
     report.write_bytes(workdir / "metrics.json", whole)
     return results
+
+
+def validation(
+    workdir: Path, said: About, judged: Judged, dataset: Dataset, split: Split
+) -> Results:
+    """Judges the validation rows alone and writes validation.json, as metrics.json is.
+
+    For choices between runs, which the test rows must not have a part in. There is no
+    metrics.json, so the run counts as not finished, and `experiments.train` with its
+    run.flags judges the rest from the last checkpoint.
+
+    Raises:
+      RunError: there are no validation rows.
+    """
+    if not len(split.valid):
+        raise RunError(
+            "There are no validation rows to choose by: users have too few ratings. "
+            "Raise --min_user_ratings, or choose another --split."
+        )
+    found = make_results(said, dataset, split, {"valid": judged.judge(split.valid)}, {})
+    report.write_bytes(workdir / VALIDATION, report.dumps(found).encode())
+    return found
 
 
 def tests(

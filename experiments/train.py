@@ -33,8 +33,12 @@ def main(config: Config) -> None:
     console.say("", f"written to {workdir}: metrics.json, metrics.png, curves.png, …")
 
 
-def study(config: Config, workdir: Path) -> dict:
-    """Prepares, trains from the last checkpoint on, evaluates and writes."""
+def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
+    """Prepares, trains from the last checkpoint on, evaluates and writes.
+
+    Without `judge_test` no figure of the test rows is computed, and the run stays one
+    that is not finished: see `finish.validation`.
+    """
     dataset = ncf_jax.prepare(config, console.Later())
     split = ncf_jax.split(dataset, config)
     from experiments import finish
@@ -52,9 +56,13 @@ def study(config: Config, workdir: Path) -> dict:
         data_fingerprint=dataset.fingerprint,
         split_fingerprint=split.fingerprint,
     )
-    seeds = range(config.seed, config.seed + config.num_seeds)
+    seeds = results.seeds_of(config)
+    members = range(config.seed, config.seed + config.num_seeds * config.ensemble)
+    dataset = models.with_context(config, dataset, split)
     model = ncf_jax.make_model(config, dataset)
-    learner = ncf_jax.learner_of(config, model, dataset.features)
+    learner = ncf_jax.learner_of(
+        config, model, dataset.features, num_rows=len(split.train)
+    )
 
     history: list[dict] = []
     start = None
@@ -67,7 +75,7 @@ def study(config: Config, workdir: Path) -> dict:
                     f"{meta[what]} there, {ours} here). Choose another --workdir."
                 )
         history = list(meta["history"])
-        like = train.state_like(learner, len(seeds))
+        like = train.state_like(learner, len(members))
         start = done, checkpoint.load_state(workdir, done, like)
         console.say(f"going on after epoch {done} of {config.epochs}")
         report.write_bytes(workdir / "run.flags", flags_text.encode())
@@ -100,7 +108,7 @@ def study(config: Config, workdir: Path) -> dict:
             dataset.interactions(split.train),
             dataset.interactions(split.valid),
             epochs=config.epochs,
-            seeds=seeds,
+            seeds=members,
             start=start,
             on_epoch=on_epoch,
         )
@@ -112,9 +120,16 @@ def study(config: Config, workdir: Path) -> dict:
             name=config.model,
             title=models.title(config),
             judge=lambda rows: ncf_jax.evaluate(
-                model, state.params, dataset, rows, **finish.how(config, split)
+                model,
+                state.params,
+                dataset,
+                rows,
+                ensemble=config.ensemble,
+                **finish.how(config, split),
             ),
-            score=catalogue.scorer(model, state.params, dataset.features),
+            score=catalogue.scorer(
+                model, state.params, dataset.features, ensemble=config.ensemble
+            ),
             seeds=seeds,
             train_seconds=sum(row["seconds"] for row in history),
             uses_tags=models.uses_tags(config),
@@ -123,10 +138,13 @@ def study(config: Config, workdir: Path) -> dict:
         config=config,
         dataset=dataset,
         split=split,
-        baselines=baselines(config, dataset, split, without=config.model),
+        baselines=baselines(config, dataset, split, without=config.model)
+        if judge_test
+        else {},
         flags_text=flags_text,
         history=history,
         tensorboard=board,
+        judge_test=judge_test,
     )
 
 

@@ -60,6 +60,7 @@ def take(data: Interactions, index: jax.Array, weight: jax.Array) -> Batch:
         features=features.rows(item),
         rating=jnp.asarray(data.rating)[index],
         weight=weight,
+        context=None if data.context is None else jnp.asarray(data.context)[index],
     )
 
 

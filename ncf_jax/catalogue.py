@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ncf_jax.models import apply
+from ncf_jax.models import apply, context_of
 from ncf_jax.types import RATING_MAX, ItemFeatures, Params
 
 # Bytes of what a block of pairs needs at a time. Two MiB stay in a core's own cache;
@@ -36,7 +36,8 @@ def score_catalogue(
       model: tables and head.
       params: [R, ...].
       user: [B] user index.
-      features: [I, ...] of every item.
+      features: [I, ...] of every item, with statistics for a model that looks at them
+        (their contexts take 4 B I (F + 4) bytes more).
       budget: bytes for a block of pairs, taken to need twice the width of the model's
         first layer each. Besides, the result takes 4 R B I bytes and the items' halves
         4 R I H, H being that width.
@@ -46,20 +47,40 @@ def score_catalogue(
     """
 
     each = budget // _count(params)
+    context = contexts(model, features, user)
 
     def one_seed(params: Params) -> jax.Array:
-        score = _scorer(model, params, features, each)
-        return jax.lax.map(score, user) * RATING_MAX
+        score = _scorer(model, params, features.alone(), each)
+        return jax.lax.map(lambda one: score(*one), (user, context)) * RATING_MAX
 
     return _each_seed(one_seed, params)
 
 
+def contexts(
+    model: nn.Module, features: ItemFeatures, user: jax.Array
+) -> jax.Array | None:
+    """Contexts [B, I, F] of all items, or None for a model that takes none."""
+    if not getattr(model, "takes_context", False) or features.statistics is None:
+        return None
+    return features.statistics.of_users(user)
+
+
 def scorer(
-    model: nn.Module, params: Params, features: ItemFeatures
+    model: nn.Module, params: Params, features: ItemFeatures, *, ensemble: int = 1
 ) -> Callable[[jax.Array], jax.Array]:
-    """A function from user index [B] to stars of every item [R, B, I]."""
+    """A function from user index [B] to stars of every item [R, B, I].
+
+    Of an ensemble of M, the mean of each M parameters: [R / M, B, I].
+    """
     features = jax.tree.map(jnp.asarray, features)
-    return lambda user: score_catalogue(model, params, user, features)
+
+    def score(user: jax.Array) -> jax.Array:
+        found = score_catalogue(model, params, user, features)
+        if ensemble == 1:
+            return found
+        return found.reshape(-1, ensemble, *found.shape[1:]).mean(axis=1)
+
+    return score
 
 
 @partial(jax.jit, static_argnums=(0,), static_argnames=("k", "budget"))
@@ -92,14 +113,17 @@ def best_unseen(
         or infinite where a score is.
     """
     count = _count(params)
+    known = features.alone()
     scorers = [
-        _scorer(model, jax.tree.map(lambda x, r=r: x[r], params), features, budget)
+        _scorer(model, jax.tree.map(lambda x, r=r: x[r], params), known, budget)
         for r in range(count)
     ]
 
     def one_user(row: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         user, seen = row
-        score = reduce(jnp.add, [score(user) for score in scorers])
+        found = contexts(model, features, user[None])
+        context = None if found is None else found[0]
+        score = reduce(jnp.add, [score(user, context) for score in scorers])
         score = score * (RATING_MAX / count)
         score = score.at[seen].set(-jnp.inf, mode="drop")
         best, item = jax.lax.top_k(score, k)
@@ -121,24 +145,26 @@ def _each_seed(function: Callable[[Params], jax.Array], params: Params) -> jax.A
 
 def _scorer(
     model: nn.Module, params: Params, features: ItemFeatures, budget: int
-) -> Callable[[jax.Array], jax.Array]:
-    """A function from a user index [] to predictions [I], of ratings / 5."""
+) -> Callable[[jax.Array, jax.Array | None], jax.Array]:
+    """A function from a user index [] and contexts [I, F] to predictions [I] / 5."""
     items = features.genres.shape[0]
     ids = jnp.arange(items, dtype=jnp.int32)
     if not hasattr(model, "join"):
         size = max(1, min(items, budget // 4096))  # nothing is known of its widths
 
-        def whole(user: jax.Array, block: tuple[jax.Array, ItemFeatures]) -> jax.Array:
-            item, features = block
-            return apply(model, params, jnp.full_like(item, user), item, features)
+        def whole(user: jax.Array, block: tuple) -> jax.Array:
+            item, known, context = block
+            users = jnp.full_like(item, user)
+            return apply(model, params, users, item, known, context=context)
 
-        blocks = _blocks((ids, features), size)
-        return lambda user: jax.lax.map(partial(whole, user), blocks).reshape(-1)[
-            :items
-        ]
+        def every(user: jax.Array, context: jax.Array | None) -> jax.Array:
+            blocks = _blocks((ids, features, context), size)
+            return jax.lax.map(partial(whole, user), blocks).reshape(-1)[:items]
 
-    def call(method: str, *arguments: Any) -> Any:
-        return model.apply({"params": params}, *arguments, method=method)
+        return every
+
+    def call(method: str, *arguments: Any, **more: Any) -> Any:
+        return model.apply({"params": params}, *arguments, method=method, **more)
 
     def half(block: tuple[jax.Array, ItemFeatures]) -> jax.Array:
         item, features = block
@@ -149,20 +175,24 @@ def _scorer(
     size = max(1, min(items, budget // (4 * 2 * width)))
     halves = jax.lax.map(half, _blocks((ids, features), size))
 
-    def score(user: jax.Array) -> jax.Array:
+    def score(user: jax.Array, context: jax.Array | None) -> jax.Array:
         mine = call("user_half", call("lookup", user[None], ids[:1])[0])
 
-        def join(block: jax.Array) -> jax.Array:
-            return call("join", jnp.broadcast_to(mine, block.shape), block)
+        def join(block: tuple[jax.Array, jax.Array | None]) -> jax.Array:
+            half, seen = block
+            mine_too = jnp.broadcast_to(mine, half.shape)
+            return call("join", mine_too, half, **context_of(model, seen))
 
-        return jax.lax.map(join, halves).reshape(-1)[:items]
+        return jax.lax.map(join, (halves, _blocks(context, size))).reshape(-1)[:items]
 
     return score
 
 
 def _blocks(tree: Any, size: int) -> Any:
     """[I, ...] -> [S, C, ...] in about equal blocks of at most `size`, padded."""
-    items = jax.tree.leaves(tree)[0].shape[0]
+    if not (leaves := jax.tree.leaves(tree)):
+        return tree
+    items = leaves[0].shape[0]
     steps = -(-items // size)
     size = -(-items // steps)
 

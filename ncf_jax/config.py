@@ -10,24 +10,26 @@ Example:
   >>> Config(model="nfc")
   Traceback (most recent call last):
   ...
-  ncf_jax.errors.ConfigError: --model wants one of ncf, bias, item_mean, global_mean; \
+  ncf_jax.errors.ConfigError: --model wants one of ncf, vncf, bias, item_mean, global_mean; \
 found 'nfc'. Did you mean 'ncf'?
 """
 
 import dataclasses
 
+from ncf_jax.errors import ConfigError
 from ncf_jax.options import Options as Options
 from ncf_jax.options import differences as differences
 from ncf_jax.options import nearest as nearest
 from ncf_jax.options import option as option
 
-GRADIENT_MODELS = ("ncf",)
+GRADIENT_MODELS = ("ncf", "vncf")
 CLOSED_FORM_MODELS = ("bias", "item_mean", "global_mean")
 
 
 _SYNTHETIC = {"dataset": ("synthetic",)}
 _RELEASES = {"dataset": ("ml-latest-small",)}
 _GRADIENT = {"model": GRADIENT_MODELS}
+_NCF, _VNCF = {"model": ("ncf",)}, {"model": ("vncf",)}
 _BIASES = {"model": ("bias", "item_mean")}
 
 
@@ -67,15 +69,22 @@ class DataConfig(Options):
         "user_random",
         "How interactions are divided: user_random 70/15/15 inside each user; "
         "global_time the latest 15 % to test, those before to validation; "
-        "leave_last_out each user's latest to test, the one before to validation.",
-        choices=("user_random", "global_time", "leave_last_out"),
+        "leave_last_out each user's latest to test, the one before to validation; "
+        "cold_item, cold_user 70/15/15 of the items or users, with all their rows.",
+        choices=(
+            "user_random",
+            "global_time",
+            "leave_last_out",
+            "cold_item",
+            "cold_user",
+        ),
     )
     split_seed: int = option(
         42,
         "Seed of the split.",
         minimum=0,
         maximum=2**32 - 1,
-        only_with={"split": ("user_random",)},
+        only_with={"split": ("user_random", "cold_item", "cold_user")},
     )
     data_fingerprint: str = option(
         "", "Refuse data of another fingerprint; empty: any.", identity=False
@@ -137,6 +146,11 @@ class JudgeConfig(DataConfig):
     relevance_threshold: float = option(
         4.0, "Stars from which an item is relevant.", minimum=0.5, maximum=5.0
     )
+    clip: bool = option(
+        False,
+        "Clip predictions to 0.5 to 5 stars for RMSE, MAE and R2; rankings are by "
+        "predictions as they are.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +164,8 @@ class Config(JudgeConfig):
     )
     model: str = option(
         "ncf",
-        "The model: ncf is the reference's network, the others are baselines.",
+        "The model: ncf is the reference's network, vncf the most accurate one "
+        "(docs/accuracy.md), the others are baselines.",
         choices=GRADIENT_MODELS + CLOSED_FORM_MODELS,
     )
     seed: int = option(0, "Seed of the first run.", minimum=0)
@@ -181,6 +196,12 @@ class Config(JudgeConfig):
         choices=("dense", "lazy", "catch_up"),
         only_with={"model": GRADIENT_MODELS, "optimizer": ("adam",)},
     )
+    schedule: str = option(
+        "constant",
+        "Learning rate over the run: constant, or falling to nothing along a cosine.",
+        choices=("constant", "cosine"),
+        only_with=_GRADIENT,
+    )
     learning_rate: float = option(5e-4, "Step size.", minimum=0.0, only_with=_GRADIENT)
     weight_decay: float = option(
         1e-5, "Weight decay of every parameter.", minimum=0.0, only_with=_GRADIENT
@@ -195,20 +216,59 @@ class Config(JudgeConfig):
     embedding_dim: int = option(
         64, "Width of user and item embeddings.", minimum=1, only_with=_GRADIENT
     )
+    rows: str = option(
+        "variational",
+        "Rows of users and items: variational, a distribution each; point, with L2.",
+        choices=("variational", "point"),
+        only_with=_VNCF,
+    )
+    row_penalty: float = option(
+        0.8,
+        "Weight of the rows' divergence from their prior, in squared stars; of the "
+        "squares of point rows.",
+        minimum=0.0,
+        only_with=_VNCF,
+    )
+    side: tuple[str, ...] = option(
+        ("genres", "tags", "year"),
+        "What is added to an item's factors, such as genres,tags,year; empty: nothing.",
+        choices=("genres", "tags", "year"),
+        only_with=_VNCF,
+    )
+    statistics: tuple[str, ...] = option(
+        ("means", "content", "neighbours"),
+        "What of the other training rows the network sees of a pair "
+        "(ncf_jax/statistics.py); empty: nothing.",
+        choices=("means", "content", "neighbours"),
+        only_with=_VNCF,
+    )
+    time: str = option(
+        "none",
+        "Whether it sees the user's training rows around the time of the rating: none; "
+        "past, those before it; both, those after it as well.",
+        choices=("none", "past", "both"),
+        only_with=_VNCF,
+    )
+    ensemble: int = option(
+        1,
+        "Average as many networks, trained in one vmap; of each --num_seeds.",
+        minimum=1,
+        only_with=_GRADIENT,
+    )
     genre_dim: int = option(
         32,
         "Width of the genre tower; 0: the model sees no genres.",
         minimum=0,
-        only_with=_GRADIENT,
+        only_with=_NCF,
     )
     tag_dim: int = option(
         16,
         "Width of the tag tower; 0: the model sees no tags.",
         minimum=0,
-        only_with=_GRADIENT,
+        only_with=_NCF,
     )
     fc1_dim: int = option(
-        128, "Width of the first hidden layer.", minimum=1, only_with=_GRADIENT
+        128, "Width of the first hidden layer; 0: no MLP (vncf).", minimum=0, only_with=_GRADIENT
     )
     fc2_dim: int = option(
         64, "Width of the second hidden layer.", minimum=1, only_with=_GRADIENT
@@ -231,6 +291,15 @@ class Config(JudgeConfig):
     keep: int = option(
         3, "Checkpoints to keep (one is made each epoch).", minimum=1, identity=False
     )
+
+    def __post_init__(self) -> None:
+        """Checks each value, and what two of them together cannot be."""
+        super().__post_init__()
+        if self.fc1_dim == 0 and self.model != "vncf":
+            raise ConfigError(
+                f"--fc1_dim=0 leaves out the MLP, which only --model=vncf can do "
+                f"without; found --model={self.model}."
+            )
 
     def run_name(self) -> str:
         """`<dataset>-<model>-<8 hex digits>`: the same options, the same name."""

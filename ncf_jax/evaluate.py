@@ -35,13 +35,15 @@ def _predict_blocks(
     user_SxB: jax.Array,
     item_SxB: jax.Array,
     features: ItemFeatures,
+    context_SxBxF: jax.Array | None,
 ) -> jax.Array:
     def one_seed(params: Params) -> jax.Array:
-        def block(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-            user, item = rows
-            return apply(model, params, user, item, features.rows(item))
+        def block(rows: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
+            user, item, context = rows
+            known = features.rows(item)
+            return apply(model, params, user, item, known, context=context)
 
-        return jax.lax.map(block, (user_SxB, item_SxB)) * RATING_MAX
+        return jax.lax.map(block, (user_SxB, item_SxB, context_SxBxF)) * RATING_MAX
 
     return jax.vmap(one_seed)(params)
 
@@ -53,6 +55,7 @@ def predict(
     item: np.ndarray,
     features: ItemFeatures,
     *,
+    context: np.ndarray | None = None,
     block: int = BLOCK,
 ) -> np.ndarray:
     """Predicted stars, not clipped.
@@ -63,6 +66,7 @@ def predict(
       user: [N] user index.
       item: [N] item index.
       features: [I, ...] of every item.
+      context: [N, F] of the pairs, for a model that takes one.
       block: rows at a time; it bounds memory and never changes a value beyond
         rounding.
 
@@ -73,8 +77,10 @@ def predict(
     pad = (0, steps * block - len(user))
     user_SxB = np.pad(np.asarray(user, np.int32), pad).reshape(steps, block)
     item_SxB = np.pad(np.asarray(item, np.int32), pad).reshape(steps, block)
-    features = jax.tree.map(jnp.asarray, features)
-    out = _predict_blocks(model, params, user_SxB, item_SxB, features)
+    if context is not None:
+        context = np.pad(context, (pad, (0, 0))).reshape(steps, block, -1)
+    features = jax.tree.map(jnp.asarray, features.alone())
+    out = _predict_blocks(model, params, user_SxB, item_SxB, features, context)
     return np.asarray(out).reshape(out.shape[0], -1)[:, : len(user)]
 
 
@@ -96,7 +102,14 @@ def mean_loss(
 
     def body(total: jax.Array, rows: tuple[jax.Array, jax.Array]):
         batch = batching.take(data, *rows)
-        prediction = apply(model, params, batch.user, batch.item, batch.features)
+        prediction = apply(
+            model,
+            params,
+            batch.user,
+            batch.item,
+            batch.features,
+            context=batch.context,
+        )
         target = batch.rating / RATING_MAX
         value = per_example(loss, prediction, target)
         return total + jnp.sum(batch.weight * value), None
@@ -110,6 +123,8 @@ def evaluate(
     params: Params,
     dataset: Dataset,
     rows: np.ndarray,
+    *,
+    ensemble: int = 1,
     **how: Any,
 ) -> Evaluation:
     """Rating and ranking metrics of a model on the interactions at `rows`.
@@ -119,12 +134,20 @@ def evaluate(
       params: [R, ...] as `fit` returns them.
       dataset: the data set.
       rows: [n] positions of interactions, such as `split.test`.
+      ensemble: M; the predictions of each M parameters are averaged before they are
+        judged, and how far they differ is kept as the evaluation's `spread`.
       **how: convention, candidates, k and so on, see `evaluate_scores`.
 
     Raises:
       RunError: a prediction is NaN or infinite, or there are no rows.
     """
     data = dataset.interactions(rows)
-    prediction = predict(model, params, data.user, data.item, dataset.features)
-    score = scorer(model, params, dataset.features)
-    return evaluate_scores(prediction, dataset, rows, catalogue=score, **how)
+    ids = data.user, data.item
+    each = predict(model, params, *ids, data.features, context=data.context)
+    score = scorer(model, params, dataset.features, ensemble=ensemble)
+    prediction, spread = each, None
+    if ensemble > 1:
+        grouped = each.reshape(-1, ensemble, len(rows))
+        prediction, spread = grouped.mean(axis=1), grouped.std(axis=1, ddof=1)
+    found = evaluate_scores(prediction, dataset, rows, catalogue=score, **how)
+    return found._replace(spread=spread)

@@ -12,8 +12,10 @@ from ncf_jax.errors import RunError
 from ncf_jax.metrics import CONVENTIONS, DEFINITIONS, RATING, rating, summary
 from ncf_jax.metrics.ranked import Ties
 from ncf_jax.metrics.ranking import Metric
-from ncf_jax.types import Dataset
+from ncf_jax.types import RATING_MAX, Dataset
 
+RATING_MIN = 0.5
+CLIPPED = "clipped to 0.5-5"
 CANDIDATES = {
     "rated": "their rated rows",
     "catalogue": "all items they have not rated in train",
@@ -30,6 +32,8 @@ class Evaluation(NamedTuple):
       sums: `RatingSums` of each user, each [R, U'] float64.
       per_user: name -> [R, U'], NaN where the metric is not defined.
       prediction: [R, n] float32 stars of the rows, not clipped.
+      spread: [R, n] float32 standard deviation over an ensemble's members, stars; None
+        without an ensemble.
     """
 
     metrics: dict[str, summary.Summary]
@@ -38,6 +42,7 @@ class Evaluation(NamedTuple):
     sums: rating.RatingSums
     per_user: dict[str, np.ndarray]
     prediction: np.ndarray
+    spread: np.ndarray | None = None
 
 
 def evaluate_scores(
@@ -54,6 +59,7 @@ def evaluate_scores(
     ties: Ties = "expected",
     ranking: Mapping[str, Callable[..., jax.Array]] | None = None,
     stars: bool = True,
+    clip: bool = False,
     clipped: str = "not clipped",
 ) -> Evaluation:
     """Rating and ranking metrics of predictions, whoever made them.
@@ -75,6 +81,8 @@ def evaluate_scores(
       ranking: name -> metric `(scores, relevance, *, where, k)`, in place of the
         convention's; `{**RANKING, "mine": mine}` adds one.
       stars: False for scores that only order; rating metrics are not defined then.
+      clip: whether errors are those of predictions clipped to the scale, 0.5 to 5 stars;
+        rankings are by predictions as they are.
       clipped: what was done to the predictions, for the definitions in words.
 
     Raises:
@@ -91,7 +99,10 @@ def evaluate_scores(
             f"{bad:,} of {prediction.size:,} predictions are NaN or infinite; no "
             f"metric is computed. Train again with a smaller --learning_rate."
         )
-    user, counts, sums = _rating_sums(prediction, dataset, rows)
+    within = prediction
+    if clip:
+        within, clipped = np.clip(prediction, RATING_MIN, RATING_MAX), CLIPPED
+    user, counts, sums = _rating_sums(within, dataset, rows)
     if not np.isfinite(sums.squared).all():
         raise RunError(
             "The predictions are so far off that their squared errors overflow; no "

@@ -1,4 +1,6 @@
-"""Optimizers: (learning_rate, weight_decay) -> an optax transformation.
+"""Optimizers: (learning rate, weight_decay) -> an optax transformation.
+
+A learning rate is a number, or a function of the steps taken (`SCHEDULES`).
 
 Any `optax.GradientTransformation` can be given to `train.make_learner`; `OPTIMIZERS`
 holds those the command line knows. `ROW_WISE` holds optimizers of the tables alone,
@@ -11,6 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+
+from ncf_jax.errors import ConfigError
+
+Rate = float | Callable[[jax.Array], jax.Array]
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -29,7 +35,7 @@ class AdamState(NamedTuple):
     nu: Any
 
 
-def adam(learning_rate: float, weight_decay: float) -> optax.GradientTransformation:
+def adam(learning_rate: Rate, weight_decay: float) -> optax.GradientTransformation:
     """Adam with L2 added to the gradient of every parameter, as PyTorch's `Adam`.
 
     The decay passes through the moments: it is not decoupled (see `adamw`). The same
@@ -67,9 +73,11 @@ def _mean_square(gradient: jax.Array, nu: jax.Array) -> jax.Array:
     return BETA_2 * nu + (1 - BETA_2) * gradient * gradient
 
 
-def _scales(learning_rate: float, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _scales(learning_rate: Rate, step: jax.Array) -> tuple[jax.Array, jax.Array]:
     """What the moments' bias corrections come to at update `step`, from 1."""
     t = step.astype(jnp.float32)
+    if callable(learning_rate):
+        learning_rate = learning_rate(step - 1)
     return learning_rate / (1 - BETA_1**t), jax.lax.rsqrt(1 - BETA_2**t)
 
 
@@ -77,7 +85,7 @@ def _movement(mu: jax.Array, nu: jax.Array, rate: jax.Array, root: jax.Array):
     return -rate * mu / (jnp.sqrt(nu) * root + EPSILON)
 
 
-def adamw(learning_rate: float, weight_decay: float) -> optax.GradientTransformation:
+def adamw(learning_rate: Rate, weight_decay: float) -> optax.GradientTransformation:
     """Adam with decoupled weight decay.
 
     Source: Loshchilov and Hutter, https://arxiv.org/abs/1711.05101.
@@ -85,7 +93,32 @@ def adamw(learning_rate: float, weight_decay: float) -> optax.GradientTransforma
     return optax.adamw(learning_rate, weight_decay=weight_decay)
 
 
-OPTIMIZERS: dict[str, Callable[[float, float], optax.GradientTransformation]] = {
+def cosine(learning_rate: float, steps: int) -> Rate:
+    """From `learning_rate` to nothing along half a cosine, in `steps` steps.
+
+    Source: Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, without restarts.
+
+    Raises:
+      ConfigError: the number of steps is not known.
+
+    Example:
+      >>> float(cosine(2.0, 10)(5))
+      1.0
+    """
+    if steps < 1:
+        raise ConfigError(
+            "--schedule=cosine ends with the last step: give learner_of num_rows, the "
+            "number of training rows."
+        )
+    return optax.cosine_decay_schedule(learning_rate, steps)
+
+
+SCHEDULES: dict[str, Callable[[float, int], Rate]] = {
+    "constant": lambda learning_rate, steps: learning_rate,
+    "cosine": cosine,
+}
+
+OPTIMIZERS: dict[str, Callable[[Rate, float], optax.GradientTransformation]] = {
     "adam": adam,
     "adamw": adamw,
 }
@@ -123,7 +156,7 @@ class RowState(NamedTuple):
     mark: jax.Array
 
 
-def lazy_adam(learning_rate: float, weight_decay: float) -> RowWise:
+def lazy_adam(learning_rate: Rate, weight_decay: float) -> RowWise:
     """Adam on the rows of a batch; the moments of absent rows stand still.
 
     As PyTorch's `SparseAdam`, with L2 of the present rows added to their gradients.
@@ -133,7 +166,7 @@ def lazy_adam(learning_rate: float, weight_decay: float) -> RowWise:
     return _row_adam(learning_rate, weight_decay, catch_up=False)
 
 
-def catch_up_adam(learning_rate: float, weight_decay: float) -> RowWise:
+def catch_up_adam(learning_rate: Rate, weight_decay: float) -> RowWise:
     """Adam on the rows of a batch; absent rows' moments decay, and are made up for.
 
     When a row comes after k steps of absence its moments are first multiplied by
@@ -145,7 +178,7 @@ def catch_up_adam(learning_rate: float, weight_decay: float) -> RowWise:
     return _row_adam(learning_rate, weight_decay, catch_up=True)
 
 
-def _row_adam(learning_rate: float, weight_decay: float, *, catch_up: bool) -> RowWise:
+def _row_adam(learning_rate: Rate, weight_decay: float, *, catch_up: bool) -> RowWise:
     def init(table: jax.Array) -> RowState:
         rows, *width = table.shape
         return RowState(
@@ -234,7 +267,7 @@ def move_rows(
     )
 
 
-ROW_WISE: dict[str, Callable[[float, float], RowWise]] = {
+ROW_WISE: dict[str, Callable[[Rate, float], RowWise]] = {
     "lazy": lazy_adam,
     "catch_up": catch_up_adam,
 }

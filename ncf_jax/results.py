@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ncf_jax.config import Config
 from ncf_jax.judge import Evaluation
 from ncf_jax.metrics.summary import to_json
 from ncf_jax.types import Dataset, Split
@@ -79,6 +80,12 @@ class About(NamedTuple):
     threshold: float = 4.0
     limits: str = ""
     warnings: Sequence[str] = ()
+
+
+def seeds_of(config: Config) -> range:
+    """The seed of each of R figures: of an ensemble, that of its first member."""
+    count = config.num_seeds * config.ensemble
+    return range(config.seed, config.seed + count, config.ensemble)
 
 
 def make_results(

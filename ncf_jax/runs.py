@@ -9,11 +9,13 @@ import numpy as np
 from ncf_jax import checkpoint, per_user, report
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError, NcfError, RunError
-from ncf_jax.models import make_model
+from ncf_jax.models import make_model, with_context
 from ncf_jax.per_user import PerUser
 from ncf_jax.results import Results
 from ncf_jax.train import learner_of, state_like
 from ncf_jax.types import Dataset, Params, Split
+
+VALIDATION = "validation.json"  # of a run judged on its validation rows alone
 
 
 class Run(NamedTuple):
@@ -68,6 +70,12 @@ def load_finished(folder: str | Path) -> Finished:
         raise RunError(f"{folder} is not a folder: name the folder of a finished run.")
     results = report.read_results(path)
     if results is None:
+        if (path / VALIDATION).is_file():
+            raise RunError(
+                f"The run in {folder} was judged on its validation rows alone, as a "
+                f"trial of a sweep is. python -m experiments.train "
+                f"--flagfile={path / 'run.flags'} --workdir={folder} judges the rest."
+            )
         if (path / "run.flags").is_file():
             raise RunError(
                 f"The run in {folder} is not finished (it has no metrics.json). Run "
@@ -149,8 +157,9 @@ def load_run(workdir: str) -> Run:
             f"The data in {workdir} is not what its checkpoint was trained on. Train "
             f"again into a new --workdir."
         )
+    dataset = with_context(config, dataset, split)
     model = make_model(config, dataset)
-    learner = learner_of(config, model, dataset.features)
-    like = state_like(learner, config.num_seeds)
+    learner = learner_of(config, model, dataset.features, num_rows=len(split.train))
+    like = state_like(learner, config.num_seeds * config.ensemble)
     state = checkpoint.load_state(folder, epoch, like)
     return Run(folder, config, epoch, model, state.params, dataset, split)

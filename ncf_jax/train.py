@@ -20,8 +20,8 @@ from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
 from ncf_jax.evaluate import mean_loss
 from ncf_jax.losses import LOSSES, Loss, mse, per_example
-from ncf_jax.models import apply, apply_head, check_tables, divide, merge
-from ncf_jax.optim import OPTIMIZERS, ROW_WISE, RowWise, move_rows
+from ncf_jax.models import apply_head, check_tables, context_of, divide, merge
+from ncf_jax.optim import OPTIMIZERS, ROW_WISE, SCHEDULES, RowWise, move_rows
 from ncf_jax.types import (
     RATING_MAX,
     Batch,
@@ -75,9 +75,13 @@ def make_learner(
 
     def init(key: jax.Array) -> TrainState:
         zero = jnp.zeros(1, jnp.int32)
-        one = jax.tree.map(lambda x: jnp.zeros((1, x.shape[1])), features)
+        one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:])), features.alone())
+        seen = None
+        if features.statistics is not None:
+            seen = jnp.zeros((1, features.statistics.width))
         key = jax.random.fold_in(key, INIT)
-        params = model.init(key, zero, zero, one)["params"]
+        context = context_of(model, seen)
+        params = model.init(key, zero, zero, one, **context)["params"]
         if row_wise is None:
             opt_state = optimizer.init(params)
         else:
@@ -85,16 +89,30 @@ def make_learner(
             opt_state = jax.tree.map(row_wise.init, tables), optimizer.init(rest)
         return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
-    def batch_mean(prediction: jax.Array, batch: Batch):
+    def batch_mean(params: Params, rows: Any, batch: Batch, key: jax.Array):
+        """Mean of loss and penalty [], and the sum of the loss alone []."""
+        prediction = apply_head(
+            model,
+            params,
+            rows,
+            batch.features,
+            batch.user.shape,
+            context=batch.context,
+            dropout_key=key,
+        )
         value = per_example(loss, prediction, batch.rating / RATING_MAX)
-        total = jnp.sum(batch.weight * value)
-        return total / jnp.sum(batch.weight), total
+        total = mean = jnp.sum(batch.weight * value)
+        if hasattr(model, "penalty"):
+            context = context_of(model, batch.context)
+            variables = {"params": params}
+            extra = model.apply(variables, rows, **context, method="penalty")
+            mean = total + jnp.sum(batch.weight * extra)
+        return mean / jnp.sum(batch.weight), total
 
     def batch_loss(params, batch: Batch, key: jax.Array):
-        prediction = apply(
-            model, params, batch.user, batch.item, batch.features, dropout_key=key
-        )
-        return batch_mean(prediction, batch)
+        ids = batch.user, batch.item
+        rows = model.apply({"params": params}, *ids, method="lookup")
+        return batch_mean(params, rows, batch, key)
 
     def gradient_step(state: TrainState, batch: Batch, key: jax.Array):
         key = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)
@@ -110,11 +128,7 @@ def make_learner(
         tables, rest = divide(model, state.params)
 
         def loss_of(rest: Params, found: Any):
-            params, shape = merge(tables, rest), batch.user.shape
-            prediction = apply_head(
-                model, params, found, batch.features, shape, dropout_key=key
-            )
-            return batch_mean(prediction, batch)
+            return batch_mean(merge(tables, rest), found, batch, key)
 
         (gradient, slopes), total = jax.grad(loss_of, (0, 1), has_aux=True)(rest, found)
         memories, opt_state = state.opt_state
@@ -282,11 +296,25 @@ def state_like(learner: Learner, num_seeds: int) -> TrainState:
     return jax.eval_shape(jax.vmap(learner.init), keys)
 
 
-def learner_of(config: Config, model: nn.Module, features: ItemFeatures) -> Learner:
-    """The learner that `config` describes for `model`."""
+def learner_of(
+    config: Config, model: nn.Module, features: ItemFeatures, *, num_rows: int = 0
+) -> Learner:
+    """The learner that `config` describes for `model`.
+
+    Args:
+      config: the experiment.
+      model: tables and head.
+      features: of every item.
+      num_rows: N training rows, by which a schedule knows its last step.
+
+    Raises:
+      ConfigError: the learning rate follows a schedule, and `num_rows` is missing.
+    """
     optimizer = row_wise = None
     if not hasattr(model, "solve"):
-        settings = config.learning_rate, config.weight_decay
+        steps = batching.num_batches(num_rows, config.batch_size) * config.epochs
+        rate = SCHEDULES[config.schedule](config.learning_rate, steps)
+        settings = rate, config.weight_decay
         optimizer = OPTIMIZERS[config.optimizer](*settings)
         if config.table_update != "dense":
             row_wise = ROW_WISE[config.table_update](*settings)

@@ -29,14 +29,25 @@ class ItemFeatures:
     Attributes:
       genres: [I, G] float32, 1 where the item has the genre.
       tags: [I, T] float32, reduced TF-IDF of the item's tags; zeros without tags.
+      year: [I] float32, of release, 0 where the title does not say; None: not known of
+        any.
+      statistics: `statistics.Statistics` of the training rows, for models that look at
+        them; not by item, and no part of `rows`.
     """
 
     genres: Array
     tags: Array
+    year: Array | None = None
+    statistics: Any = None
 
     def rows(self, item: Array) -> "ItemFeatures":
-        """The rows of `item` [...]: genres [..., G] and tags [..., T]."""
-        return ItemFeatures(genres=self.genres[item], tags=self.tags[item])
+        """The rows of `item` [...]: genres [..., G], tags [..., T] and year [...]."""
+        year = None if self.year is None else self.year[item]
+        return ItemFeatures(genres=self.genres[item], tags=self.tags[item], year=year)
+
+    def alone(self) -> "ItemFeatures":
+        """The same without statistics, whose arrays are of no use to single rows."""
+        return self.replace(statistics=None)
 
 
 @struct.dataclass
@@ -48,12 +59,14 @@ class Interactions:
       item: [N] int32 item index.
       rating: [N] float32 stars.
       features: [I, ...] features of every item.
+      context: [N, F] float32, see `ncf_jax.statistics`; None without.
     """
 
     user: Array
     item: Array
     rating: Array
     features: ItemFeatures
+    context: Array | None = None
 
 
 @struct.dataclass
@@ -66,6 +79,7 @@ class Batch:
       features: [B, ...] features of the batch's items.
       rating: [B] float32 stars.
       weight: [B] float32, 1 for a real row and 0 for padding.
+      context: [B, F] float32; None without.
     """
 
     user: Array
@@ -73,6 +87,7 @@ class Batch:
     features: ItemFeatures
     rating: Array
     weight: Array
+    context: Array | None = None
 
 
 @struct.dataclass
@@ -131,6 +146,8 @@ class Dataset:
         texts; line ends and the last bits of tag features do not enter.
       floor_rmse: the lowest RMSE any model can expect (synthetic world only).
       notes: sentences on what preparation read, left out or repaired.
+      context: [N, F] float32 of each row, by `statistics.with_statistics`; it belongs
+        to a split and is never stored.
     """
 
     name: str
@@ -148,6 +165,7 @@ class Dataset:
     fingerprint: str
     floor_rmse: float | None = None
     notes: tuple[str, ...] = ()
+    context: np.ndarray | None = None
 
     @property
     def num_users(self) -> int:
@@ -170,7 +188,8 @@ class Dataset:
             user=self.user[rows],
             item=self.item[rows],
             rating=self.rating[rows],
-            features=self.features,
+            features=self.features.alone(),
+            context=None if self.context is None else self.context[rows],
         )
 
 
@@ -194,18 +213,19 @@ class Split:
 
 
 _ARRAYS = ("user", "item", "rating", "time", "user_ids", "item_ids")
-_FEATURES = ("genres", "tags")
+_FEATURES = ("genres", "tags", "year")
 
 
 def pack(dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A data set as arrays and JSON-ready values, for storage; see `unpack`."""
     arrays = {name: getattr(dataset, name) for name in _ARRAYS}
     for name in _FEATURES:
-        arrays[f"features_{name}"] = np.asarray(getattr(dataset.features, name))
+        if (value := getattr(dataset.features, name)) is not None:
+            arrays[f"features_{name}"] = np.asarray(value)
     texts = {
         field.name: getattr(dataset, field.name)
         for field in dataclasses.fields(dataset)
-        if field.name not in (*_ARRAYS, "features")
+        if field.name not in (*_ARRAYS, "features", "context")
     }
     return arrays, texts
 
@@ -216,7 +236,11 @@ def unpack(arrays: dict[str, Any], texts: dict[str, Any]) -> Dataset:
     fields |= {k: tuple(v) if isinstance(v, list) else v for k, v in texts.items()}
     return Dataset(
         features=ItemFeatures(
-            **{name: np.asarray(arrays[f"features_{name}"]) for name in _FEATURES}
+            **{
+                name: np.asarray(arrays[f"features_{name}"])
+                for name in _FEATURES
+                if name != "year" or "features_year" in arrays
+            }
         ),
         **fields,
     )

@@ -1,5 +1,6 @@
 """What is known of items: genres -> [I, G], tags -> [I, T]."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,6 +37,18 @@ def genre_matrix(
     for row, text in enumerate(distinct):
         hot[row, [column[name] for name in text.split("|")]] = 1.0
     return hot[code], tuple(names)
+
+
+def release_year(titles: Sequence[str]) -> np.ndarray:
+    """Year at the end of each title, as `(1995)`: [I] float32, 0 without one.
+
+    Example:
+      >>> release_year(["Heat (1995)", "Brazil", "1984 (1984) "]).tolist()
+      [1995.0, 0.0, 1984.0]
+    """
+    found = [re.search(r"\((\d{4})\)\s*$", title) for title in titles]
+    years = [float(match[1]) if match else 0.0 for match in found]
+    return np.array(years, np.float32)
 
 
 def tag_matrix(tags: pd.DataFrame, item_ids: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FILES = ("ratings.csv", "movies.csv", "tags.csv")
 LARGE = 2**25  # bytes of ratings.csv from which progress is told
 LINE = 27  # bytes of a line of it
-CACHE_VERSION = 1  # raise it when the same files would give other arrays
+CACHE_VERSION = 2  # raise it when the same files would give other arrays
 
 
 def prepare(config: DataConfig, progress: Tell = silent) -> Dataset:
@@ -254,7 +254,11 @@ def from_files(
         name=name,
         label=label,
         **arrays,
-        features=ItemFeatures(genres=genres, tags=tags.result()[rows]),
+        features=ItemFeatures(
+            genres=genres,
+            tags=tags.result()[rows],
+            year=features.release_year(movies["title"].tolist()),
+        ),
         titles=tuple(movies["title"]),
         genres=tuple(movies["genres"]),
         genre_names=genre_names,

@@ -104,6 +104,54 @@ def leave_last_out(dataset: Dataset, seed: int = 0) -> Split:
     return make_split(dataset, part, "leave_last_out: each user's latest row")
 
 
+def cold_item(dataset: Dataset, seed: int) -> Split:
+    """15 % of the items, with all their rows, to test; another 15 % to validation.
+
+    Of 4 items or more each part has some. Of 3 items one is in test and two in train,
+    of 2 one in test and one in train; a single item is in test and nothing trains.
+
+    Args:
+      dataset: rows in any order; items without a row are not counted.
+      seed: of the items drawn.
+
+    Example:
+      >>> from ncf_jax import Config, prepare
+      >>> dataset = prepare(Config(cache_dir=""))
+      >>> split = cold_item(dataset, seed=42)
+      >>> bool(np.isin(dataset.item[split.test], dataset.item[split.train]).any())
+      False
+    """
+    part = _parts_of_whole(dataset.item, seed)
+    definition = f"cold_item, seed {seed}: 70/15/15 of the items, with all their rows"
+    return make_split(dataset, part, definition)
+
+
+def cold_user(dataset: Dataset, seed: int) -> Split:
+    """15 % of the users, with all their rows, to test; another 15 % to validation.
+
+    Few users are divided as few items are by `cold_item`.
+
+    Args:
+      dataset: rows in any order; users without a row are not counted.
+      seed: of the users drawn.
+    """
+    part = _parts_of_whole(dataset.user, seed)
+    definition = f"cold_user, seed {seed}: 70/15/15 of the users, with all their rows"
+    return make_split(dataset, part, definition)
+
+
+def _parts_of_whole(owner: np.ndarray, seed: int) -> np.ndarray:
+    """The part of each row, [N], the same for all rows of one owner."""
+    owners, which = np.unique(owner, return_inverse=True)
+    held_out = _ceil_share(TEST_SHARE, len(owners))
+    num_test = _ceil_share(0.5, held_out)
+    order = np.random.RandomState(seed).permutation(len(owners))
+    part = np.zeros(len(owners), np.int8)
+    part[order[:held_out]] = 1
+    part[order[:num_test]] = 2
+    return part[which]
+
+
 def make_split(dataset: Dataset, part: np.ndarray, definition: str) -> Split:
     """A `Split` from each row's part: [N] with 0 train, 1 validation, 2 test."""
     train, valid, test = (np.flatnonzero(part == which) for which in range(3))
@@ -117,6 +165,8 @@ SPLITS = {
     "user_random": user_random,
     "global_time": global_time,
     "leave_last_out": leave_last_out,
+    "cold_item": cold_item,
+    "cold_user": cold_user,
 }
 LIMITS = {
     "user_random": "It shows how well missing ratings of known users are filled in; "
@@ -128,6 +178,12 @@ LIMITS = {
     "leave_last_out": "It shows how well a user's next rating is predicted; it cannot "
     "show what was possible at that time, since other users' training rows are from "
     "after it, and one row a user makes single users' figures coarse.",
+    "cold_item": "It shows how well items without any rating are predicted, from what "
+    "else is known of them; it cannot show how well rated items are predicted, and is "
+    "no forecast, since training rows and tags are also from after the test rows.",
+    "cold_user": "It shows how well users without any rating are served, from the "
+    "items alone; it cannot show how well users with a history are served, and is no "
+    "forecast, since training rows are also from after the test rows.",
 }
 
 

@@ -27,13 +27,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError
-from ncf_jax.models import baselines, ncf
-from ncf_jax.types import Array, Dataset, ItemFeatures, Params
+from ncf_jax.models import baselines, ncf, vncf
+from ncf_jax.statistics import with_statistics
+from ncf_jax.types import Array, Dataset, ItemFeatures, Params, Split
 
 Builder = Callable[[Config, Dataset], nn.Module]
 
 MODELS: dict[str, Builder] = {
     "ncf": ncf.build,
+    "vncf": vncf.build,
     "bias": baselines.build_bias,
     "item_mean": baselines.build_item_mean,
     "global_mean": baselines.build_global_mean,
@@ -41,6 +43,7 @@ MODELS: dict[str, Builder] = {
 
 TITLES: dict[str, Callable[[Config], str]] = {
     "ncf": ncf.title,
+    "vncf": vncf.title,
     "bias": lambda config: "User + item bias",
     "item_mean": lambda config: "Item mean, shrunk",
     "global_mean": lambda config: "Global mean",
@@ -54,6 +57,7 @@ def apply(
     item: Array,
     features: ItemFeatures,
     *,
+    context: Array | None = None,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
     """Predicted rating / 5 of each (user, item): [...].
@@ -64,13 +68,14 @@ def apply(
       user: [...] index.
       item: [...] index.
       features: [..., G] and [..., T], of those items.
+      context: [..., F] of those pairs; a model that takes none does not get it.
       dropout_key: given in training, when units are dropped by it.
 
     Raises:
       ValueError: the model gave another shape than the ids have.
     """
     arguments = (user, item, features)
-    return _checked(model, params, arguments, user.shape, dropout_key)
+    return _checked(model, params, arguments, user.shape, dropout_key, context)
 
 
 def apply_head(
@@ -80,10 +85,28 @@ def apply_head(
     features: ItemFeatures,
     shape: tuple[int, ...],
     *,
+    context: Array | None = None,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
     """As `apply`, for rows that were looked up before, of ids of `shape`."""
-    return _checked(model, params, (rows, features), shape, dropout_key, "head")
+    arguments = (rows, features)
+    return _checked(model, params, arguments, shape, dropout_key, context, "head")
+
+
+def context_of(model: nn.Module, context: Array | None) -> dict[str, Array]:
+    """The keyword arguments by which a model is given a context, if it takes one.
+
+    Raises:
+      ConfigError: it takes one, and there is none.
+    """
+    if not getattr(model, "takes_context", False):
+        return {}
+    if context is None:
+        raise ConfigError(
+            f"{type(model).__name__} looks at statistics of the training rows: make "
+            f"the data set's with statistics.with_statistics(dataset, split) first."
+        )
+    return {"context": context}
 
 
 def _checked(
@@ -92,12 +115,14 @@ def _checked(
     arguments: tuple,
     shape: tuple[int, ...],
     dropout_key: jax.Array | None,
+    context: Array | None = None,
     method: str = "__call__",
 ) -> jax.Array:
     found = jnp.asarray(
         model.apply(
             {"params": params},
             *arguments,
+            **context_of(model, context),
             train=dropout_key is not None,
             rngs=None if dropout_key is None else {"dropout": dropout_key},
             method=method,
@@ -155,4 +180,13 @@ def title(config: Config) -> str:
 
 def uses_tags(config: Config) -> bool:
     """Whether the model sees the tags' texts."""
+    if config.model == "vncf":
+        return "tags" in config.side or "content" in config.statistics
     return config.model == "ncf" and config.tag_dim > 0
+
+
+def with_context(config: Config, dataset: Dataset, split: Split) -> Dataset:
+    """The data set as the model wants it: with statistics if it looks at them."""
+    if config.model != "vncf":
+        return dataset
+    return with_statistics(dataset, split, parts=config.statistics, time=config.time)
