@@ -3,10 +3,13 @@
   python -m experiments.evaluate --workdir=checkpoints/<run>
   python -m experiments.evaluate --workdir=checkpoints/<run> --metrics=standard \\
       --candidates=catalogue --k=10,20
+  python -m experiments.evaluate --workdir=checkpoints/<run> --fold_in=10
 
 Prints the metrics of the last checkpoint and whether they are those of metrics.json. By
 another reading, they are written below the run as evaluations/<reading>/, a folder that
-`experiments.compare` takes as it takes a run.
+`experiments.compare` takes as it takes a run. With --fold_in, for a run of
+--split=cold_user, each held-out user gives so many ratings, their first, and is judged
+on the rest, beside what these rows get without; it is another reading, too.
 """
 
 import dataclasses
@@ -45,12 +48,18 @@ class EvaluateOptions(Options):
     relevance_threshold: float = option(
         0.0, "Another threshold, stars; 0: the run's.", minimum=0.0, maximum=5.0
     )
+    fold_in: int = option(
+        0,
+        "Ratings that each new user gives, their first in time, to be judged on the "
+        "rest; 0: none.",
+        minimum=0,
+    )
 
 
 def main(options: EvaluateOptions) -> None:
     """Evaluates, prints, and writes where the reading is another."""
     import ncf_jax
-    from experiments import finish
+    from experiments import finish, folded
     from ncf_jax import catalogue, models, report
     from ncf_jax.results import make_results, seeds_of
 
@@ -74,21 +83,27 @@ def main(options: EvaluateOptions) -> None:
         train_seconds=sum(row["seconds"] for row in report.read_history(run.workdir)),
         uses_tags=models.uses_tags(config),
     )
-    evaluations, seconds = finish.evaluate(judged, run.split)
-    found = make_results(
-        finish.about("experiments.train", judged, config, run.dataset, run.split),
-        run.dataset,
-        run.split,
-        evaluations,
-        {},
-    )
+    split = run.split
+    notes: list[str] = []
+    about = finish.about("experiments.train", judged, config, run.dataset, split)
+    if options.fold_in:
+        split, evaluations, plain, seconds = folded.evaluate(
+            run, config, options.fold_in
+        )
+        about, notes = folded.about(about, run, split, options.fold_in)
+    else:
+        evaluations, seconds = finish.evaluate(judged, split)
+        plain = {}
+    found = make_results(about, run.dataset, split, evaluations, plain)
     if options.format == "json":
         console.say(report.dumps(found).rstrip())
     else:
         console.say(f"{run.workdir}: after epoch {run.epoch} of {config.epochs}")
         console.results(found)
-    if config != run.config:
-        folder = run.workdir / "evaluations" / name(config)
+        console.say(*notes)
+    if config != run.config or options.fold_in:
+        first = f"fold-in-{options.fold_in}-" if options.fold_in else ""
+        folder = run.workdir / "evaluations" / (first + name(config))
         timing = {"train_seconds": judged.train_seconds, "evaluate_seconds": seconds}
         report.write_evaluation(folder, run.dataset, evaluations, found["k"])
         report.write_bytes(folder / "timing.json", report.dumps(timing).encode())

@@ -86,6 +86,7 @@ def about(
             uses_tags=judged.uses_tags,
             catalogue=config.candidates == "catalogue",
         ),
+        members=getattr(config, "ensemble", 1),  # only our own networks have several
     )
 
 

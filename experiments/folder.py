@@ -1,4 +1,7 @@
-"""A run folder before its run: new, to be gone on with, finished, or another's."""
+"""A run folder before its run: new, to be gone on with, finished, or another's.
+
+A sweep's folder is checked in the same way, by its sweep.flags.
+"""
 
 from pathlib import Path
 
@@ -7,8 +10,13 @@ from ncf_jax.config import Options, differences
 from ncf_jax.errors import NcfError, RunError
 
 
-def check(workdir: Path, config: Options) -> None:
+def check(workdir: Path, config: Options, noun: str = "run") -> None:
     """Sees to it that `workdir` is new, or of a run with these very options.
+
+    Args:
+      workdir: the folder.
+      config: the options.
+      noun: what the folder is of; `<noun>.flags` in it holds its options.
 
     Raises:
       RunError: it is a file, holds something else, or a run that differs.
@@ -17,21 +25,21 @@ def check(workdir: Path, config: Options) -> None:
         raise RunError(f"--workdir={workdir} is a file; name a folder.")
     if not workdir.exists() or not any(workdir.iterdir()):
         return
-    path = workdir / "run.flags"
+    path = workdir / f"{noun}.flags"
     if not path.is_file():
-        if all(child.name == ".run.flags.partial" for child in workdir.iterdir()):
+        if all(child.name == f".{path.name}.partial" for child in workdir.iterdir()):
             return  # killed while writing its very first file
         raise RunError(
-            f"--workdir={workdir} is not empty and not a run folder (it has no "
-            f"run.flags). Choose a new or empty folder."
+            f"--workdir={workdir} is not empty and not a {noun} folder (it has no "
+            f"{path.name}). Choose a new or empty folder."
         )
     try:
         theirs = flags.parse(type(config), [f"--flagfile={path}"])
     except NcfError as error:
-        raise RunError(f"{path} cannot be read as a run's flags: {error}") from error
+        raise RunError(f"{path} cannot be read as a {noun}'s flags: {error}") from error
     if different := differences(theirs, config):
         raise RunError(
-            f"--workdir={workdir} holds another run: {'; '.join(different)}. Choose "
+            f"--workdir={workdir} holds another {noun}: {'; '.join(different)}. Choose "
             f"another --workdir, or pass the same options."
         )
 

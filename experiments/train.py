@@ -42,7 +42,15 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
     dataset = ncf_jax.prepare(config, console.Later())
     split = ncf_jax.split(dataset, config)
     from experiments import finish
-    from ncf_jax import catalogue, checkpoint, models, report, results, trackers, train
+    from ncf_jax import (
+        catalogue,
+        checkpoint,
+        learners,
+        models,
+        report,
+        results,
+        trackers,
+    )
     from ncf_jax.recommend import item_vectors
 
     console.say(
@@ -75,7 +83,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
                     f"{meta[what]} there, {ours} here). Choose another --workdir."
                 )
         history = list(meta["history"])
-        like = train.state_like(learner, len(members))
+        like = learners.state_like(learner, len(members))
         start = done, checkpoint.load_state(workdir, done, like)
         console.say(f"going on after epoch {done} of {config.epochs}")
         report.write_bytes(workdir / "run.flags", flags_text.encode())

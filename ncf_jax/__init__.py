@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from ncf_jax.judge import Evaluation as Evaluation
     from ncf_jax.judge import evaluate_scores as evaluate_scores
+    from ncf_jax.learners import learner_of as learner_of
     from ncf_jax.metrics import CONVENTIONS as CONVENTIONS
     from ncf_jax.metrics import RANKING as RANKING
     from ncf_jax.models import MODELS as MODELS
@@ -68,9 +69,6 @@ if TYPE_CHECKING:
     )
     from ncf_jax.train import (
         fit as fit,
-    )
-    from ncf_jax.train import (
-        learner_of as learner_of,
     )
     from ncf_jax.train import (
         make_learner as make_learner,
@@ -114,7 +112,8 @@ _HOMES = {
     "models.ncf": ("NCF",),
     "models.baselines": ("Bias",),
     "metrics": ("CONVENTIONS", "RANKING"),
-    "train": ("make_learner", "learner_of", "fit", "EpochReport"),
+    "learners": ("learner_of",),
+    "train": ("make_learner", "fit", "EpochReport"),
     "evaluate": ("evaluate", "predict"),
     "judge": ("evaluate_scores", "Evaluation"),
     "catalogue": ("score_catalogue", "best_unseen"),

@@ -81,8 +81,8 @@ def evaluate_scores(
       ranking: name -> metric `(scores, relevance, *, where, k)`, in place of the
         convention's; `{**RANKING, "mine": mine}` adds one.
       stars: False for scores that only order; rating metrics are not defined then.
-      clip: whether errors are those of predictions clipped to the scale, 0.5 to 5 stars;
-        rankings are by predictions as they are.
+      clip: whether errors are those of predictions clipped to 0.5 to 5 stars; rankings
+        are by predictions as they are.
       clipped: what was done to the predictions, for the definitions in words.
 
     Raises:

@@ -76,9 +76,8 @@ def _mean_square(gradient: jax.Array, nu: jax.Array) -> jax.Array:
 def _scales(learning_rate: Rate, step: jax.Array) -> tuple[jax.Array, jax.Array]:
     """What the moments' bias corrections come to at update `step`, from 1."""
     t = step.astype(jnp.float32)
-    if callable(learning_rate):
-        learning_rate = learning_rate(step - 1)
-    return learning_rate / (1 - BETA_1**t), jax.lax.rsqrt(1 - BETA_2**t)
+    rate = learning_rate(step - 1) if callable(learning_rate) else learning_rate
+    return rate / (1 - BETA_1**t), jax.lax.rsqrt(1 - BETA_2**t)
 
 
 def _movement(mu: jax.Array, nu: jax.Array, rate: jax.Array, root: jax.Array):

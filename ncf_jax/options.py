@@ -34,6 +34,7 @@ def option(
     only_with: Mapping[str, tuple[str, ...]] | None = None,
     identity: bool = True,
     of: type = str,
+    empty: bool = False,
 ) -> Any:
     """A dataclass field that is also a flag.
 
@@ -49,6 +50,7 @@ def option(
       identity: False for options that say where to look or write but do not change
         any number, so that two runs which differ only there are the same run.
       of: type of the values of an option whose default is a tuple.
+      empty: whether such an option may have no value.
     """
     if (type(default) is int or of is int) and maximum is None:
         maximum = MAX_INT
@@ -61,6 +63,7 @@ def option(
         only_with=only_with or {},
         identity=identity,
         of=of,
+        empty=empty,
     )
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -142,7 +145,7 @@ def _is_a(value: Any, kind: type) -> bool:
 
 def _check_value(field: dataclasses.Field, value: Any) -> None:
     if _kind(field) is tuple:
-        if not value and field.default:
+        if not value and field.default and not field.metadata["empty"]:
             raise ConfigError(f"--{field.name} wants at least one value; found none.")
         for each in value:
             _check_one(field, each, field.metadata["of"])

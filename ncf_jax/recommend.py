@@ -1,5 +1,7 @@
 """Top-k of what a user has not rated, and items with similar embeddings."""
 
+import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,10 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ncf_jax.catalogue import best_unseen
-from ncf_jax.errors import RunError
+from ncf_jax.data import reading, silent
+from ncf_jax.errors import DataError, RunError
+from ncf_jax.foldin import fold_in
 from ncf_jax.types import RATING_MAX, Dataset, Params
 
 RATING_MIN = 0.5
+OWN = {"movieId": reading.ID, "rating": reading.RATING}  # columns of a new user's file
 NOT_FINITE = (
     "The model's predictions are NaN or infinite; nothing is recommended. Train again "
     "with a smaller --learning_rate."
@@ -32,6 +37,34 @@ class Movie(NamedTuple):
     title: str
     genres: str
     score: float
+
+
+class Ratings(NamedTuple):
+    """What somebody rated, of whom a run has never heard.
+
+    Attributes:
+      item: [L] index of each movie, no two the same.
+      stars: [L].
+      unknown: movieIds in the file that the run's data has not kept, left out.
+    """
+
+    item: np.ndarray
+    stars: np.ndarray
+    unknown: tuple[int, ...]
+
+
+class FoldedIn(NamedTuple):
+    """Movies for a new user.
+
+    Attributes:
+      movies: best first.
+      milliseconds: that folding in and scoring took, compiled.
+      compile_seconds: that the first call took longer.
+    """
+
+    movies: list[Movie]
+    milliseconds: float
+    compile_seconds: float
 
 
 def top_k(scores: jax.Array, seen: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
@@ -101,6 +134,79 @@ def recommend(
     return [
         movie(dataset, int(i), float(s)) for i, s in zip(unseen, stars, strict=True)
     ]
+
+
+def read_ratings(path: str | Path, dataset: Dataset) -> Ratings:
+    """The ratings of a CSV file with the columns movieId and rating.
+
+    Args:
+      path: other columns are passed over.
+      dataset: whose movies may be rated.
+
+    Raises:
+      DataError: the file is missing or malformed, rates a movie twice, or rates none
+        that is known; names file and line.
+    """
+    table = reading._read_table(Path(path), OWN, silent)
+    reading._refuse_repeated(Path(path), table, ["movieId"])
+    movie_id = table["movieId"].to_numpy()
+    order = np.argsort(dataset.item_ids)
+    place = np.searchsorted(dataset.item_ids, movie_id, sorter=order)
+    item = order[np.minimum(place, len(order) - 1)].astype(np.int32)
+    known = dataset.item_ids[item] == movie_id
+    if not known.any():
+        raise DataError(
+            f"{path}: none of its {len(table):,} movieIds, such as {movie_id[0]}, is "
+            f"among the {dataset.num_items:,} movies of {dataset.label} that were kept."
+        )
+    stars = table["rating"].to_numpy(np.float32)
+    unknown = tuple(map(int, movie_id[~known]))
+    return Ratings(item[known], stars[known], unknown)
+
+
+def recommend_new(
+    model: nn.Module,
+    params: Params,
+    dataset: Dataset,
+    ratings: Ratings,
+    *,
+    train: np.ndarray | None = None,
+    k: int = 10,
+) -> FoldedIn:
+    """The movies that a new user would like best among those they have not rated.
+
+    The user is folded in twice, and the second time is what is told. Order and stars
+    are as those of `recommend`.
+
+    Args:
+      model: tables and head.
+      params: [R, ...] as `fit` returns them.
+      dataset: the training data.
+      ratings: of the new user.
+      train: positions of training rows, see `foldin.fold_in`.
+      k: how many; fewer come when the user has rated nearly all.
+
+    Raises:
+      RunError: the model has no row that could be fitted, or a prediction is NaN or
+        infinite.
+    """
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        found = fold_in(
+            model, params, dataset, ratings.item, ratings.stars, train=train
+        )
+        seconds.append(time.perf_counter() - began)
+    score = found.mean(axis=0)
+    if not np.isfinite(score).all():
+        raise RunError(NOT_FINITE)
+    score[ratings.item] = -np.inf
+    best = np.argsort(-score, kind="stable")[: dataset.num_items - len(ratings.item)]
+    movies = [
+        movie(dataset, int(i), float(np.clip(score[i], RATING_MIN, RATING_MAX)))
+        for i in best[:k]
+    ]
+    return FoldedIn(movies, 1e3 * seconds[1], max(0.0, seconds[0] - seconds[1]))
 
 
 def similar(

@@ -13,6 +13,7 @@ import numpy as np
 
 from ncf_jax.config import Config
 from ncf_jax.judge import Evaluation
+from ncf_jax.metrics import calibration
 from ncf_jax.metrics.summary import to_json
 from ncf_jax.types import Dataset, Split
 
@@ -67,6 +68,7 @@ class About(NamedTuple):
       threshold: stars from which an item is relevant.
       limits: what the split can and cannot show.
       warnings: what leaks, a sentence each.
+      members: networks whose predictions are averaged.
     """
 
     program: str
@@ -80,6 +82,7 @@ class About(NamedTuple):
     threshold: float = 4.0
     limits: str = ""
     warnings: Sequence[str] = ()
+    members: int = 1
 
 
 def seeds_of(config: Config) -> range:
@@ -108,7 +111,7 @@ def make_results(
     def figures(part: str, evaluation: Evaluation) -> dict[str, Any]:
         return {f"{part}/{n}": to_json(s) for n, s in evaluation.metrics.items()}
 
-    return {
+    out = {
         "format": FORMAT,
         "program": about.program,
         "name": about.name,
@@ -138,6 +141,13 @@ def make_results(
         "data": dataset.fingerprint,
         "split": split.fingerprint,
     }
+    parts = {
+        part: (each.prediction, each.spread, dataset.rating[getattr(split, part)])
+        for part, each in evaluations.items()
+        if each.spread is not None
+    }
+    spread = calibration.of_parts(parts, about.members)
+    return out | ({"spread": spread} if spread else {})
 
 
 def history_csv(history: Sequence[dict]) -> str:
@@ -229,6 +239,8 @@ def footnotes(results: Results) -> list[str]:
         f"ranking: {results['convention']} reading of {ranked}, relevant from "
         f"{results['threshold']} stars, {ties}",
     ]
+    if "spread" in results:
+        lines.append(spread_line(results["spread"]))
     lines += results["warnings"]
     if results["synthetic"]:
         lines.insert(
@@ -237,6 +249,18 @@ def footnotes(results: Results) -> list[str]:
             f"RMSE to be expected of any model: {results['floor_rmse']:.4f}",
         )
     return lines
+
+
+def spread_line(spread: dict[str, Any]) -> str:
+    """How far an ensemble's members differ, and what its intervals hold."""
+    found = spread["test"]
+    share = {k: 100 * found[f"coverage@{k}"]["mean"] for k in calibration.LEVELS}
+    return (
+        f"spread over {found['members']} members: mean "
+        f"{found['mean_spread']['mean']:.2f} stars; 95 % intervals hold "
+        f"{share[95]:.1f} % of test ratings (80 %: {share[80]:.1f}, 50 %: "
+        f"{share[50]:.1f})"
+    )
 
 
 def history_row(

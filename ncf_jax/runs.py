@@ -9,10 +9,10 @@ import numpy as np
 from ncf_jax import checkpoint, per_user, report
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError, NcfError, RunError
+from ncf_jax.learners import learner_of, state_like
 from ncf_jax.models import make_model, with_context
 from ncf_jax.per_user import PerUser
 from ncf_jax.results import Results
-from ncf_jax.train import learner_of, state_like
 from ncf_jax.types import Dataset, Params, Split
 
 VALIDATION = "validation.json"  # of a run judged on its validation rows alone

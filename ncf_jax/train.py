@@ -16,12 +16,11 @@ import numpy as np
 import optax
 
 from ncf_jax import batching
-from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
 from ncf_jax.evaluate import mean_loss
-from ncf_jax.losses import LOSSES, Loss, mse, per_example
+from ncf_jax.losses import Loss, mse, per_example
 from ncf_jax.models import apply_head, check_tables, context_of, divide, merge
-from ncf_jax.optim import OPTIMIZERS, ROW_WISE, SCHEDULES, RowWise, move_rows
+from ncf_jax.optim import OPTIMIZERS, RowWise, move_rows
 from ncf_jax.types import (
     RATING_MAX,
     Batch,
@@ -288,41 +287,3 @@ def _refuse_non_finite(
             f"epoch {epoch}, of which no checkpoint is made. Try a smaller "
             f"--learning_rate, in a new --workdir."
         )
-
-
-def state_like(learner: Learner, num_seeds: int) -> TrainState:
-    """The shapes of the state of `num_seeds` seeds; nothing is computed."""
-    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
-    return jax.eval_shape(jax.vmap(learner.init), keys)
-
-
-def learner_of(
-    config: Config, model: nn.Module, features: ItemFeatures, *, num_rows: int = 0
-) -> Learner:
-    """The learner that `config` describes for `model`.
-
-    Args:
-      config: the experiment.
-      model: tables and head.
-      features: of every item.
-      num_rows: N training rows, by which a schedule knows its last step.
-
-    Raises:
-      ConfigError: the learning rate follows a schedule, and `num_rows` is missing.
-    """
-    optimizer = row_wise = None
-    if not hasattr(model, "solve"):
-        steps = batching.num_batches(num_rows, config.batch_size) * config.epochs
-        rate = SCHEDULES[config.schedule](config.learning_rate, steps)
-        settings = rate, config.weight_decay
-        optimizer = OPTIMIZERS[config.optimizer](*settings)
-        if config.table_update != "dense":
-            row_wise = ROW_WISE[config.table_update](*settings)
-    return make_learner(
-        model,
-        features,
-        optimizer=optimizer,
-        row_wise=row_wise,
-        loss=LOSSES[config.loss],
-        batch_size=config.batch_size,
-    )

@@ -47,7 +47,9 @@ class ItemFeatures:
 
     def alone(self) -> "ItemFeatures":
         """The same without statistics, whose arrays are of no use to single rows."""
-        return self.replace(statistics=None)
+        if self.statistics is None:
+            return self
+        return dataclasses.replace(self, statistics=None)
 
 
 @struct.dataclass
@@ -146,7 +148,7 @@ class Dataset:
         texts; line ends and the last bits of tag features do not enter.
       floor_rmse: the lowest RMSE any model can expect (synthetic world only).
       notes: sentences on what preparation read, left out or repaired.
-      context: [N, F] float32 of each row, by `statistics.with_statistics`; it belongs
+      context: [N, F] float32 of each row, by `counting.with_statistics`; it belongs
         to a split and is never stored.
     """
 

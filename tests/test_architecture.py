@@ -1,9 +1,10 @@
 """The tree cannot lie: who imports whom, who writes files, how large a file is.
 
 The order is the house's: types, options, config, errors <- bits, xla, data, batching,
-models, losses, optim, metrics <- train, catalogue, lists, judge, evaluate, recommend,
-samples, checkpoint, results, per_user, trackers, report, pictures, runs, comparison,
-compare, formats, pages <- experiments.
+statistics, counting, models, losses, optim, metrics <- train, learners, catalogue,
+lists, judge, evaluate, newcomers, foldin, recommend, samples, checkpoint, results,
+per_user, trackers, report, pictures, runs, comparison, compare, formats, pages <-
+experiments.
 """
 
 import ast
@@ -24,15 +25,20 @@ TIER = {
     "bits": 1,
     "xla": 1,
     "batching": 1,
+    "statistics": 1,
+    "counting": 1,
     "models": 1,
     "losses": 1,
     "optim": 1,
     "metrics": 1,
     "train": 2,
+    "learners": 2,
     "catalogue": 2,
     "lists": 2,
     "judge": 2,
     "evaluate": 2,
+    "newcomers": 2,
+    "foldin": 2,
     "recommend": 2,
     "samples": 2,
     "checkpoint": 2,
@@ -64,6 +70,7 @@ ONLY_IN = {
     "lenskit": ("experiments/peers/",),
     "cornac": ("experiments/peers/",),
     "rich": ("experiments/console.py",),
+    "optuna": ("experiments/search/sampler.py",),
 }
 # Peers are measured against, each written as its own users would write it.
 FREE = ("experiments/peers/",)

@@ -62,6 +62,14 @@ IMPOSSIBLE = [
     ("keep", 0, "at least 1"),
     ("allow_other_copy", 1, "type bool"),
     ("min_item_ratings", 0, "at least 1"),
+    ("schedule", "cosin", "Did you mean 'cosine'"),
+    ("ensemble", 0, "at least 1"),
+    ("clip", 1, "type bool"),
+    ("rows", "points", "Did you mean 'point'"),
+    ("row_penalty", -0.1, "at least 0"),
+    ("side", "tag", "Did you mean 'tags'"),
+    ("statistics", "mean", "Did you mean 'means'"),
+    ("time", "pas", "Did you mean 'past'"),
     ("synthetic_ratings_per_user", 19, "at least 20"),
     ("synthetic_ratings", -1, "at least 0"),
     ("synthetic_tags", -1, "at least 0"),
@@ -83,7 +91,29 @@ CONTRADICTIONS = [
     dict(table_update="catch_up", model="global_mean"),
     dict(split="global_time", split_seed=7),
     dict(split="leave_last_out", split_seed=0),
+    dict(model="ncf", rows="point"),
+    dict(model="ncf", row_penalty=1.0),
+    dict(model="ncf", side=("genres",)),
+    dict(model="ncf", statistics=()),
+    dict(model="ncf", time="past"),
+    dict(model="vncf", genre_dim=8),
+    dict(model="vncf", tag_dim=8),
+    dict(model="bias", schedule="cosine"),
+    dict(model="bias", ensemble=2),
 ]
+
+
+@pytest.mark.parametrize("name", ["side", "statistics"])
+def test_the_network_may_be_given_nothing_besides(name):
+    assert getattr(Config(model="vncf", **{name: ()}), name) == ()
+    with pytest.raises(ConfigError, match="--k wants at least one value"):
+        Config(model="vncf", k=())
+
+
+def test_only_one_network_can_do_without_its_hidden_layers():
+    assert Config(model="vncf", fc1_dim=0).fc1_dim == 0
+    with pytest.raises(ConfigError, match="--fc1_dim=0 .* --model=vncf"):
+        Config(fc1_dim=0)
 
 
 def test_the_defaults_are_the_reference_experiment():
@@ -155,7 +185,9 @@ def test_each_option_is_documented_and_of_a_plain_type(name):
     if type(field.default) is tuple:
         assert {type(each) for each in field.default} <= {field.metadata["of"]}
     if field.metadata["choices"]:
-        assert field.default in field.metadata["choices"]
+        several = type(field.default) is tuple
+        each = field.default if several else (field.default,)
+        assert set(each) <= set(field.metadata["choices"])
 
 
 def test_a_configuration_cannot_be_changed():

@@ -96,6 +96,7 @@ def test_links_between_files_lead_somewhere(page):
 def test_commands_in_the_readme_exist_and_know_their_flags():
     from experiments import benchmark, compare, evaluate, flags, prepare, recommend
     from experiments import report as report_command
+    from experiments import sweep as sweep_command
     from experiments.peers.__main__ import PeerOptions
     from ncf_jax.config import Config
 
@@ -108,6 +109,7 @@ def test_commands_in_the_readme_exist_and_know_their_flags():
         "compare": compare.CompareOptions,
         "report": report_command.ReportOptions,
         "peers": PeerOptions,
+        "sweep": sweep_command.SweepOptions,
     }
     text = (ROOT / "README.md").read_text().replace("\\\n", " ")
     found = re.findall(r"python -m experiments\.(\w+) ?([^`\n&#]*)", text)

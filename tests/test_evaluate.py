@@ -13,7 +13,15 @@ import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 import ncf_jax
-from ncf_jax import Bias, RunError, evaluate, predict, score_catalogue
+from ncf_jax import (
+    Bias,
+    RunError,
+    evaluate,
+    evaluate_scores,
+    predict,
+    score_catalogue,
+)
+from ncf_jax.catalogue import scorer
 from ncf_jax.evaluate import mean_loss
 from ncf_jax.losses import huber, mae, mse
 from ncf_jax.metrics import CONVENTIONS, DEFINITIONS, ranking, summary
@@ -632,3 +640,124 @@ class TestErrors:
         # Control: without that user's rows there is nothing wrong.
         others = rows[tiny_dataset.user[rows] != 2]
         assert by_reference(bias, params, tiny_dataset, others).metrics["rmse"].mean > 0
+
+
+class TestEnsemble:
+    """Each M parameters are one model, whose predictions are their mean."""
+
+    SEEDS, MEMBERS = 2, 3
+
+    @pytest.fixture(scope="class")
+    def members(self, ncf, tiny_dataset):
+        return first_params(ncf, tiny_dataset, self.SEEDS * self.MEMBERS)
+
+    @pytest.fixture(scope="class")
+    def each(self, ncf, members, tiny_dataset, tiny_split):
+        data = tiny_dataset.interactions(tiny_split.test)
+        found = predict(ncf, members, data.user, data.item, data.features)
+        return found.astype(np.float64).reshape(self.SEEDS, self.MEMBERS, -1)
+
+    @pytest.fixture(scope="class")
+    def found(self, ncf, members, tiny_dataset, tiny_split):
+        return evaluate(
+            ncf, members, tiny_dataset, tiny_split.test, ensemble=self.MEMBERS
+        )
+
+    def test_a_prediction_is_the_mean_of_consecutive_members(self, found, each):
+        assert found.prediction.shape == (self.SEEDS, each.shape[-1])
+        np.testing.assert_allclose(found.prediction, each.mean(axis=1), rtol=1e-5)
+        other = each.reshape(self.MEMBERS, self.SEEDS, -1).mean(axis=0)
+        assert not np.allclose(found.prediction, other, rtol=1e-5), "control"
+
+    def test_figures_are_those_of_the_means(
+        self, found, each, tiny_dataset, tiny_split
+    ):
+        error = each.mean(axis=1) - tiny_dataset.rating[tiny_split.test]
+        wanted = np.sqrt((error**2).mean(axis=1))
+        np.testing.assert_allclose(found.metrics["rmse"].values, wanted, rtol=1e-5)
+        alone = each - tiny_dataset.rating[tiny_split.test]
+        means = np.sqrt((alone**2).mean(axis=2)).mean(axis=1)
+        assert (wanted < means).all(), "the mean is better than its members (control)"
+
+    def test_the_spread_is_the_standard_deviation_of_a_sample(self, found, each):
+        np.testing.assert_allclose(
+            found.spread, each.std(axis=1, ddof=1), rtol=1e-3, atol=1e-5
+        )
+        assert not np.allclose(found.spread, each.std(axis=1), rtol=1e-2), "control"
+
+    def test_one_model_has_no_spread(self, evaluation, ncf, params, tiny_dataset):
+        assert evaluation.spread is None
+        alone = evaluate(ncf, params, tiny_dataset, np.arange(99), ensemble=1)
+        assert alone.spread is None
+        np.testing.assert_array_equal(
+            alone.prediction,
+            evaluate(ncf, params, tiny_dataset, np.arange(99)).prediction,
+        )
+
+    def test_a_catalogue_is_ranked_by_the_means_too(self, ncf, members, tiny_dataset):
+        user = jnp.arange(5)
+        alone = np.asarray(score_catalogue(ncf, members, user, tiny_dataset.features))
+        score = scorer(ncf, members, tiny_dataset.features, ensemble=self.MEMBERS)
+        wanted = alone.reshape(self.SEEDS, self.MEMBERS, *alone.shape[1:]).mean(axis=1)
+        np.testing.assert_allclose(score(user), wanted, rtol=1e-5)
+        single = scorer(ncf, members, tiny_dataset.features)(user)
+        np.testing.assert_array_equal(single, alone)
+
+
+class TestClip:
+    """`clip=True`: errors are of clipped predictions, rankings are not."""
+
+    @pytest.fixture(scope="class")
+    def extreme(self, bias, tiny_dataset):
+        """Biases so large that most predictions are off the scale, none tied."""
+        users = jnp.linspace(-1.0, 1.0, tiny_dataset.num_users)
+        items = jnp.linspace(-0.9, 0.9, tiny_dataset.num_items)
+        return bias_params(tiny_dataset, users=users, items=items)
+
+    @pytest.fixture(scope="class")
+    def both(self, bias, extreme, tiny_dataset, tiny_split):
+        arguments = bias, extreme, tiny_dataset, tiny_split.test
+        return [evaluate(*arguments, clip=clip) for clip in (False, True)]
+
+    def test_rating_metrics_are_of_clipped_predictions(
+        self, both, tiny_dataset, tiny_split
+    ):
+        plain, clipped = both
+        np.testing.assert_array_equal(plain.prediction, clipped.prediction)
+        assert (plain.prediction > 5).any()
+        assert (plain.prediction < 0.5).any()
+        within = np.clip(plain.prediction[0], 0.5, 5.0)
+        truth = tiny_dataset.rating[tiny_split.test]
+        for name, of in [
+            ("rmse", lambda t, p: mean_squared_error(t, p) ** 0.5),
+            ("mae", mean_absolute_error),
+            ("r2", r2_score),
+        ]:
+            assert clipped.metrics[name].mean == pytest.approx(of(truth, within))
+            wanted = of(truth, plain.prediction[0])
+            assert plain.metrics[name].mean == pytest.approx(wanted)
+            assert clipped.metrics[name].mean != pytest.approx(wanted), "control"
+
+    def test_rankings_are_by_predictions_as_they_are(self, both, tiny_dataset):
+        plain, clipped = both
+        assert plain.per_user.keys() == clipped.per_user.keys() != set()
+        for name, value in plain.per_user.items():
+            if name not in RATING:
+                np.testing.assert_array_equal(clipped.per_user[name], value)
+
+    def test_clipped_scores_would_have_ranked_otherwise(
+        self, both, tiny_dataset, tiny_split
+    ):
+        # The control: ties at the ends of the scale change the lists.
+        within = np.clip(both[0].prediction, 0.5, 5.0)
+        other = evaluate_scores(within, tiny_dataset, tiny_split.test)
+        name = "ndcg@10"
+        assert other.metrics[name].mean != pytest.approx(both[0].metrics[name].mean)
+
+    def test_the_definition_says_so(self, both):
+        for evaluation, words in zip(
+            both, ("not clipped", "clipped to 0.5-5"), strict=True
+        ):
+            for name in RATING:
+                assert words in evaluation.metrics[name].definition
+        assert "not clipped" not in both[1].metrics["rmse"].definition

@@ -464,3 +464,47 @@ class TestCsv:
         assert row["train_loss"] == pytest.approx((0.1 + 0.2) / 2)
         assert row["valid_loss"] == pytest.approx(expected)
         json.dumps(row, allow_nan=False)
+
+
+class TestSpread:
+    @pytest.fixture
+    def ensemble(self, judged):
+        """The evaluations, of three members that differ by what chance gives."""
+        rng = np.random.default_rng(2)
+        return {
+            part: each._replace(spread=rng.uniform(0.1, 0.5, each.prediction.shape))
+            for part, each in judged.items()
+        }
+
+    def test_it_is_there_for_ensembles_only_and_nothing_else_is_other(
+        self, make, ensemble, found
+    ):
+        ours = make(ensemble, members=3)
+        assert ours.pop("spread").keys() == {"test", "valid"}
+        assert ours == found
+
+    def test_figures_are_of_the_predictions_and_ratings_of_the_part(
+        self, make, ensemble, tiny_dataset, tiny_split
+    ):
+        found = make(ensemble, members=3)["spread"]
+        for part, each in ensemble.items():
+            rating = tiny_dataset.rating[getattr(tiny_split, part)]
+            error = each.prediction.astype(float) - rating
+            groups = found[part]["deciles"]
+            squared = np.dot(groups["rows"], np.square(groups["found"]))
+            assert squared <= (error**2).sum(axis=1).mean()
+            assert found[part]["rows"] == len(rating) == sum(groups["rows"])
+            spread = found[part]["mean_spread"]["values"]
+            assert spread == pytest.approx(each.spread.mean(axis=1))
+
+    def test_the_line_says_what_the_results_say(self, make, ensemble, found):
+        ours = make(ensemble, members=3)
+        (line,) = set(footnotes(ours)) - set(footnotes(found))
+        test = ours["spread"]["test"]
+        share = {k: 100 * test[f"coverage@{k}"]["mean"] for k in (50, 80, 95)}
+        assert line == (
+            f"spread over 3 members: mean {test['mean_spread']['mean']:.2f} stars; "
+            f"95 % intervals hold {share[95]:.1f} % of test ratings "
+            f"(80 %: {share[80]:.1f}, 50 %: {share[50]:.1f})"
+        )
+        assert footnotes(ours)[-2:] == ours["warnings"]

@@ -18,6 +18,7 @@ from ncf_jax import batching, bits, checkpoint, optim
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
 from ncf_jax.evaluate import mean_loss
+from ncf_jax.learners import learner_of, state_like
 from ncf_jax.losses import mae, mse
 from ncf_jax.models import apply, divide, make_model
 from ncf_jax.models.ncf import NCF
@@ -28,9 +29,7 @@ from ncf_jax.train import (
     SHUFFLE,
     compile_epoch,
     fit,
-    learner_of,
     make_learner,
-    state_like,
 )
 from ncf_jax.types import Batch, Interactions, ItemFeatures
 

@@ -54,6 +54,10 @@ def test_feature_rows_are_those_of_the_items():
     assert rows.genres.shape == (2, 2, 2)
     np.testing.assert_array_equal(rows.genres[0, 0], [4.0, 5.0])
     np.testing.assert_array_equal(rows.tags[..., 0], [[2.0, 0.0], [1.0, 1.0]])
+    assert rows.year is None
+    dated = dataclasses.replace(features, year=jnp.array([1990.0, 0.0, 2001.0]))
+    found = dated.rows(jnp.array([[2, 0], [1, 1]])).year
+    np.testing.assert_array_equal(found, [[2001.0, 1990.0], [0.0, 0.0]])
 
 
 class TestDataset:
@@ -86,6 +90,9 @@ class TestDataset:
             if field.name == "features":
                 np.testing.assert_array_equal(ours.genres, theirs.genres)
                 np.testing.assert_array_equal(ours.tags, theirs.tags)
+                np.testing.assert_array_equal(ours.year, theirs.year)
+                assert ours.year.dtype == theirs.year.dtype
+                assert np.unique(ours.year).size > 1, "there are years to lose"
             elif isinstance(ours, np.ndarray):
                 np.testing.assert_array_equal(ours, theirs)
                 assert ours.dtype == theirs.dtype
@@ -96,7 +103,40 @@ class TestDataset:
         arrays, texts = pack(tiny_dataset)
         packed = set(arrays) | set(texts)
         for field in dataclasses.fields(tiny_dataset):
-            assert field.name in packed or field.name == "features"
+            assert field.name in packed or field.name in ("features", "context")
+        for field in dataclasses.fields(ItemFeatures):
+            name = f"features_{field.name}"
+            assert (name in packed) is (field.name != "statistics")
+
+    def test_a_store_from_before_there_were_years_can_be_read(self, tiny_dataset):
+        arrays, texts = pack(tiny_dataset)
+        del arrays["features_year"]
+        again = unpack(arrays, texts)
+        assert again.features.year is None
+        assert again.features.rows(np.array([0])).year is None
+        assert "features_year" not in pack(again)[0]
+        np.testing.assert_array_equal(again.features.tags, tiny_dataset.features.tags)
+
+    def test_what_belongs_to_a_split_is_not_stored(self, tiny_dataset):
+        context = np.ones((len(tiny_dataset.user), 2), np.float32)
+        features = dataclasses.replace(tiny_dataset.features, statistics="counts")
+        ours = dataclasses.replace(tiny_dataset, context=context, features=features)
+        (arrays, texts), (wanted, same) = pack(ours), pack(tiny_dataset)
+        assert arrays.keys() == wanted.keys()
+        assert texts == same
+        again = unpack(arrays, texts)
+        assert again.context is None
+        assert again.features.statistics is None
+
+    def test_interactions_have_their_rows_context_and_no_statistics(self, tiny_dataset):
+        context = np.arange(len(tiny_dataset.user), dtype=np.float32)[:, None]
+        features = dataclasses.replace(tiny_dataset.features, statistics="counts")
+        ours = dataclasses.replace(tiny_dataset, context=context, features=features)
+        found = ours.interactions(np.array([5, 0, 5]))
+        assert found.context.tolist() == [[5.0], [0.0], [5.0]]
+        assert found.features.statistics is None
+        assert found.features.year is tiny_dataset.features.year
+        assert tiny_dataset.interactions(np.array([5])).context is None
 
     @pytest.mark.parametrize(
         "damage",

@@ -14,8 +14,8 @@ from ncf_jax.config import Config, DataConfig
 from ncf_jax.data import silent
 from ncf_jax.data.prepare import from_files, prepare, split, world_of
 from ncf_jax.evaluate import evaluate, predict
+from ncf_jax.learners import learner_of
 from ncf_jax.models import make_model
-from ncf_jax.train import learner_of
 
 
 def scores(source: dict[str, Any], way: str, users: int) -> Contestant:

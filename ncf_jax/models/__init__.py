@@ -26,9 +26,9 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ncf_jax.config import Config
+from ncf_jax.counting import with_statistics
 from ncf_jax.errors import ConfigError
 from ncf_jax.models import baselines, ncf, vncf
-from ncf_jax.statistics import with_statistics
 from ncf_jax.types import Array, Dataset, ItemFeatures, Params, Split
 
 Builder = Callable[[Config, Dataset], nn.Module]
@@ -104,7 +104,7 @@ def context_of(model: nn.Module, context: Array | None) -> dict[str, Array]:
     if context is None:
         raise ConfigError(
             f"{type(model).__name__} looks at statistics of the training rows: make "
-            f"the data set's with statistics.with_statistics(dataset, split) first."
+            f"the data set's with counting.with_statistics(dataset, split) first."
         )
     return {"context": context}
 

@@ -6,6 +6,7 @@
   tables.py      metrics, definitions, options
   breakdown.py   error of groups of rows, calibration, residuals: pure NumPy
   sections.py    those, drawn and explained
+  sureness.py    an ensemble's spread beside its error
   embedding.py   the map of item vectors
   figures.py     drawings by matplotlib
   svg.py         a drawing made fit for a page: light, dark, print

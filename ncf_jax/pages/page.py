@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ncf_jax.pages import comparison as several
-from ncf_jax.pages import figures, sections, tables, words
+from ncf_jax.pages import figures, sections, sureness, tables, words
 from ncf_jax.types import Dataset, Split
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def run_page(
         curves=figures.curves(history, name="curves") if len(history) > 1 else None,
         quality=quality,
         errors=errors,
+        sureness=sureness.sureness(results),
         why_not="This model gives scores, not stars."
         if not words.rates(results)
         else "The run folder holds no predictions.",

@@ -374,3 +374,29 @@ def test_the_real_data_has_the_references_tags(real_release):
     assert int(ours.any(axis=1).sum()) == 521
     wanted = notebook_tags(tables.tags, dataset.item_ids)
     np.testing.assert_allclose(ours, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("title", "year"),
+    [
+        ("Heat (1995)", 1995.0),
+        ("1984 (1984) ", 1984.0),
+        ("2001: A Space Odyssey (1968)", 1968.0),
+        ("Babylon 5", 0.0),
+        ("Brazil (1985) (restored)", 0.0),
+        ("Fahrenheit (451)", 0.0),
+        ("Years (1990-1995)", 0.0),
+        ("(1999) Twice (2000)", 2000.0),
+        ("", 0.0),
+    ],
+)
+def test_a_year_is_what_stands_in_brackets_at_the_end(title, year):
+    found = features.release_year([title])
+    assert found.tolist() == [year]
+    assert found.dtype == np.float32
+
+
+def test_years_are_in_the_order_of_the_titles():
+    assert features.release_year([]).shape == (0,)
+    assert features.release_year(["A (1990)", "B"]).tolist() == [1990.0, 0.0]
+    assert features.release_year(["B", "A (1990)"]).tolist() == [0.0, 1990.0]

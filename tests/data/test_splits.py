@@ -5,8 +5,9 @@ user give it (any sizes, orders and seeds, and the whole real data set); every r
 exactly one part; a user's division depends on nobody else and on no rating; the cases
 scikit-learn refuses are decided as the docstring says; `global_time` trains on nothing
 that is later than what judges, and `leave_last_out` judges by each user's last row, as
-sorts in pandas say; what a split cannot show and what leaks is told, and nothing where
-nothing does; the fingerprint follows the content.
+sorts in pandas say; `cold_item` and `cold_user` keep all rows of an item or a user in
+one part, which ones by the seed alone; what a split cannot show and what leaks is told,
+and nothing where nothing does; the fingerprint follows the content.
 """
 
 import dataclasses
@@ -27,6 +28,8 @@ from ncf_jax.data import splits
 from ncf_jax.data.splits import (
     LIMITS,
     SPLITS,
+    cold_item,
+    cold_user,
     global_time,
     leave_last_out,
     limits,
@@ -607,6 +610,169 @@ def test_the_splits_of_the_real_data_are_as_stated(real_data_dir):
         part_of_each_row(last, n), leave_last_out_parts(dataset)
     )
     assert (len(last.valid), len(last.test)) == (610, 610)
+    for name, owner, counts in (
+        ("cold_item", dataset.item, (1_588, 340, 341)),
+        ("cold_user", dataset.user, (427, 91, 92)),
+    ):
+        made = split(dataset, dataclasses.replace(config, split=name))
+        rows = (made.train, made.valid, made.test)
+        found = [len(np.unique(owner[some])) for some in rows]
+        assert tuple(found) == counts
+
+
+# --- whole items, whole users ---------------------------------------------------------
+
+
+COLD = {"item": cold_item, "user": cold_user}
+cold = pytest.mark.parametrize(("of", "make"), COLD.items(), ids=COLD)
+
+
+@st.composite
+def meetings(draw, most=60, sides=25):
+    """Users and items of at least one row, any of them in many or in none."""
+    n = draw(st.integers(1, most))
+    ids = st.lists(st.integers(0, sides), min_size=n, max_size=n)
+    item = np.asarray(draw(ids), np.int32)
+    return dataclasses.replace(dataset_of(draw(ids)), item=item)
+
+
+def part_of_each(of, dataset, parts):
+    """{item or user: its part}; fails when one has rows in two parts."""
+    owner, part = getattr(dataset, of), part_of_each_row(parts, len(dataset.user))
+    found = {}
+    for one in np.unique(owner):
+        (found[int(one)],) = np.unique(part[owner == one]).tolist()
+    return found
+
+
+@cold
+@given(dataset=meetings(), seed=seeds)
+@settings(max_examples=100, deadline=None)
+def test_a_cold_split_is_disjoint_complete_and_ascending(of, make, dataset, seed):
+    parts = make(dataset, seed)
+    part_of_each_row(parts, len(dataset.user))
+    for rows in (parts.train, parts.valid, parts.test):
+        assert rows.dtype == np.int64
+        assert (np.diff(rows) > 0).all()
+
+
+@cold
+@given(dataset=meetings(), seed=seeds)
+@settings(max_examples=100, deadline=None)
+def test_all_rows_of_one_are_in_one_part_and_the_shares_are_70_15_15(
+    of, make, dataset, seed
+):
+    part = part_of_each(of, dataset, make(dataset, seed))
+    outside = math.ceil(0.3 * len(part))
+    test = math.ceil(outside / 2)
+    counts = np.bincount(list(part.values()), minlength=3).tolist()
+    assert counts == [len(part) - outside, outside - test, test]
+
+
+@cold
+@given(dataset=meetings(), seed=seeds)
+@settings(max_examples=50, deadline=None)
+def test_of_a_cold_split_nobody_judged_was_trained_on(of, make, dataset, seed):
+    parts = make(dataset, seed)
+    owner = getattr(dataset, of)
+    others = owner[np.concatenate([parts.train, parts.valid])]
+    assert not np.isin(owner[parts.test], others).any()
+    assert not np.isin(owner[parts.valid], owner[parts.train]).any()
+
+
+@cold
+@pytest.mark.parametrize(
+    ("n", "train", "valid", "test"),
+    [(1, 0, 0, 1), (2, 1, 0, 1), (3, 2, 0, 1), (4, 2, 1, 1), (20, 14, 3, 3)],
+)
+@pytest.mark.parametrize("seed", [0, 42])
+def test_of_few_one_is_tested_before_one_is_validated(
+    of, make, n, train, valid, test, seed
+):
+    ids = np.repeat(np.arange(n, dtype=np.int32), 3)
+    dataset = dataclasses.replace(dataset_of(ids), item=ids)
+    parts = make(dataset, seed)
+    part_of_each_row(parts, 3 * n)
+    found = [len(parts.train), len(parts.valid), len(parts.test)]
+    assert found == [3 * train, 3 * valid, 3 * test]
+
+
+@pytest.mark.parametrize("make", COLD.values(), ids=COLD)
+def test_no_rows_give_empty_cold_parts(make):
+    parts = make(dataset_of([], num_users=3), 0)
+    assert [len(parts.train), len(parts.valid), len(parts.test)] == [0, 0, 0]
+
+
+@cold
+def test_one_without_rows_takes_no_place_in_a_cold_split(of, make):
+    ids = np.repeat(np.arange(20, dtype=np.int32), 2)
+    dense = dataclasses.replace(dataset_of(ids), item=ids)
+    gaps = dataclasses.replace(dataset_of(ids * 3), item=ids * 3)
+    assert make(gaps, 5).test.tolist() == make(dense, 5).test.tolist()
+    assert make(gaps, 5).valid.tolist() == make(dense, 5).valid.tolist()
+
+
+@cold
+def test_the_seed_of_a_cold_split_draws_others_and_alike(of, make, tiny_dataset):
+    found = {make(tiny_dataset, seed).fingerprint for seed in range(20)}
+    assert len(found) == 20
+    a, b = make(tiny_dataset, 3), make(tiny_dataset, 3)
+    assert a.fingerprint == b.fingerprint
+    np.testing.assert_array_equal(a.test, b.test)
+
+
+@cold
+def test_each_one_is_drawn_equally_often(of, make):
+    # 20 of them, 3 tested and 3 validated, by 2,000 seeds: 300 times each, +- 5 sd.
+    ids = np.arange(20, dtype=np.int32)
+    dataset = dataclasses.replace(dataset_of(ids), item=ids)
+    found = np.array(
+        [part_of_each_row(make(dataset, seed), 20) for seed in range(2_000)]
+    )
+    for which in (VALID, TEST):
+        times = (found == which).sum(axis=0)
+        assert times.sum() == 6_000
+        assert (abs(times - 300) < 5 * math.sqrt(2_000 * 0.15 * 0.85)).all()
+
+
+@cold
+@given(dataset=meetings(), seed=seeds, order=seeds)
+@settings(max_examples=50, deadline=None)
+def test_ratings_times_and_the_order_of_rows_have_no_say_in_a_cold_split(
+    of, make, dataset, seed, order
+):
+    n = len(dataset.user)
+    rng = np.random.default_rng(order)
+    rows = rng.permutation(n)
+    other = dataclasses.replace(
+        dataset,
+        user=dataset.user[rows],
+        item=dataset.item[rows],
+        rating=rng.choice(np.arange(1, 11) / 2, n).astype(np.float32),
+        time=rng.integers(0, 10**9, n),
+    )
+    ours = part_of_each(of, dataset, make(dataset, seed))
+    assert part_of_each(of, other, make(other, seed)) == ours
+
+
+def test_the_other_side_has_no_say_in_a_cold_split(tiny_dataset):
+    n = len(tiny_dataset.user)
+    rows = np.random.default_rng(0).permutation(n)
+    items = dataclasses.replace(tiny_dataset, item=tiny_dataset.item[rows])
+    users = dataclasses.replace(tiny_dataset, user=tiny_dataset.user[rows])
+    for of, blind, seen in (("user", items, users), ("item", users, items)):
+        base = COLD[of](tiny_dataset, 42).test
+        assert COLD[of](blind, 42).test.tolist() == base.tolist()
+        assert COLD[of](seen, 42).test.tolist() != base.tolist(), "control"
+
+
+@cold
+def test_who_is_cold_is_told_and_counted(of, make, tiny_dataset):
+    parts = make(tiny_dataset, 42)
+    tested = len(np.unique(getattr(tiny_dataset, of)[parts.test]))
+    found = splits.warnings(tiny_dataset, parts)
+    (sentence,) = (s for s in found if s.startswith("Cold: "))
+    assert f" {tested} {of}s " in sentence
 
 
 # --- what a split can show, and what leaks --------------------------------------------
@@ -744,7 +910,7 @@ def test_a_split_without_test_rows_has_nothing_that_leaks():
 
 @pytest.mark.parametrize(
     ("name", "leaks"),
-    [("user_random", True), ("global_time", False), ("leave_last_out", True)],
+    [(name, name != "global_time") for name in SPLITS],
 )
 def test_only_the_global_split_of_the_tiny_world_is_a_forecast(
     name, leaks, tiny_dataset
@@ -762,9 +928,17 @@ def test_a_seed_for_a_split_without_one_is_a_contradiction(name):
     with pytest.raises(ConfigError, match=f"no effect with --split={name}") as caught:
         DataConfig(split=name, split_seed=7)
     assert "--split_seed=7" in str(caught.value)
-    assert "user_random" in str(caught.value)
+    assert "user_random, cold_item, cold_user" in str(caught.value)
     # At its default it contradicts nothing: a flagfile lists every flag.
     assert DataConfig(split=name, split_seed=42).split == name
+
+
+@pytest.mark.parametrize("name", ["user_random", "cold_item", "cold_user"])
+def test_a_split_with_a_seed_takes_it(name, tiny_dataset):
+    ours = split(tiny_dataset, DataConfig(split=name, split_seed=7))
+    assert ours.definition.startswith(f"{name}, seed 7: ")
+    assert ours.fingerprint == SPLITS[name](tiny_dataset, 7).fingerprint
+    assert ours.fingerprint != SPLITS[name](tiny_dataset, 42).fingerprint
 
 
 @pytest.mark.parametrize("name", SPLITS)
@@ -778,7 +952,7 @@ def test_the_config_chooses_each_split_by_name(name, tiny_dataset):
 
 def test_fingerprints_differ_between_splits(tiny_dataset):
     found = {split(tiny_dataset, DataConfig(split=n)).fingerprint for n in SPLITS}
-    assert len(found) == len(SPLITS) == 3
+    assert len(found) == len(SPLITS) == 5
 
 
 @pytest.mark.parametrize("name", SPLITS)

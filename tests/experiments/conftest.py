@@ -29,6 +29,7 @@ OPTIONS = {
     "compare": "CompareOptions",
     "report": "ReportOptions",
     "peers.__main__": "PeerOptions",
+    "sweep": "SweepOptions",
 }
 CACHE = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,

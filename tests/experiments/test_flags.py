@@ -117,7 +117,9 @@ class TestDefinition:
         ]
         base = flags.parse(Config, arguments)
         choices = field.metadata["choices"]
-        if choices:
+        if choices and isinstance(field.default, tuple):
+            value = choices[-1:]
+        elif choices:
             value = choices[-1]
         elif isinstance(field.default, bool):
             value = not field.default
@@ -270,7 +272,7 @@ CONTRADICTIONS = [
     ),
     (
         ["--split=leave_last_out", "--split_seed=0"],
-        ["--split_seed=0", "--split=leave_last_out", "user_random"],
+        ["--split_seed=0", "--split=leave_last_out", "cold_item, cold_user"],
     ),
 ]
 
@@ -476,8 +478,12 @@ def values_of(field):
     """Valid values of an option, from its metadata."""
     meta, kind = field.metadata, type(field.default)
     if kind is tuple:
-        each = st.integers(meta["minimum"], meta["maximum"])
-        return st.lists(each, min_size=1, max_size=4).map(tuple)
+        if meta["choices"]:
+            each = st.sampled_from(meta["choices"])
+        else:
+            each = st.integers(meta["minimum"], meta["maximum"])
+        least = 0 if meta["empty"] else 1
+        return st.lists(each, min_size=least, max_size=4).map(tuple)
     if meta["choices"]:
         return st.sampled_from(meta["choices"])
     if kind is bool:
@@ -503,6 +509,8 @@ def configs(draw):
         needs = field.metadata["only_with"].items()
         if all(values[other] in allowed for other, allowed in needs):
             values[field.name] = draw(values_of(field))
+    if values["model"] == "ncf":  # it cannot do without
+        values["fc1_dim"] = max(values["fc1_dim"], 1)
     return Config(**values)
 
 

@@ -271,8 +271,8 @@ class TestSplits:
         sentence = prepared("--split=global_time", "--split_seed=1").sentence(2)
         assert "--split_seed=1 has no effect with --split=global_time" in sentence
 
-    @pytest.mark.parametrize("name", ["global_time", "leave_last_out"])
-    def test_an_exported_split_by_time_holds_every_row_once(
+    @pytest.mark.parametrize("name", splits.SPLITS)
+    def test_an_exported_split_holds_every_row_once(
         self, prepared, tiny_dataset, tmp_path, name
     ):
         outcome = prepared(f"--split={name}", f"--export_dir={tmp_path}")

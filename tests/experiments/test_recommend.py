@@ -158,6 +158,80 @@ class TestSimilar:
         assert listed.code == 0, "a bias model does recommend"
 
 
+class TestForOnesOwnRatings:
+    @pytest.fixture
+    def rated(self, run, tmp_path):
+        """Five movies, and one that nobody knows."""
+        rows = [(run.dataset.item_ids[n], 1 + n / 2, "x") for n in range(5)]
+        text = "movieId,rating,note\n" + "".join(
+            f"{movie},{stars},{note}\n" for movie, stars, note in rows
+        )
+        path = tmp_path / "mine.csv"
+        path.write_text(text + "999999,5,unknown\n")
+        return path
+
+    def test_unseen_movies_come_and_what_was_used_is_told(self, run, answer, rated):
+        found = answer(f"--ratings={rated}", "--k=100000")
+        movies = [movie["movieId"] for movie in found["movies"]]
+        assert set(movies) == set(run.dataset.item_ids[5:].tolist())
+        stars = [movie["stars"] for movie in found["movies"]]
+        assert stars == sorted(stars, reverse=True)
+        assert found["ratings"] == str(rated)
+        assert found["ratings_used"] == 5
+        assert found["ratings_left_out"] == [999999]
+        assert found["fold_in_milliseconds"] > 0
+        assert found["compile_seconds"] >= 0
+
+    def test_the_table_says_so_too(self, ask, rated):
+        lines = ask(f"--ratings={rated}", "--k=3").out.splitlines()
+        assert lines[0].endswith(f"movies for whom rated {rated}")
+        assert lines[3].startswith("1 ")
+        assert lines[-2].startswith("5 ratings used; folded in and scored in ")
+        assert " ms, once compiled, which took " in lines[-2]
+        assert lines[-1].startswith("1 left out, of movieIds")
+        assert lines[-1].endswith(": 999999.")
+
+    def test_other_ratings_find_other_stars(self, run, answer, rated):
+        before = answer(f"--ratings={rated}", "--k=100000")["movies"]
+        rated.write_text(f"movieId,rating\n{run.dataset.item_ids[0]},5\n")
+        assert answer(f"--ratings={rated}", "--k=100000")["movies"] != before
+
+    @pytest.mark.parametrize("other", ["--user_id=1", "--similar_to=1"])
+    def test_two_questions_are_refused(self, ask, rated, other):
+        assert "--ratings" in ask(f"--ratings={rated}", other).sentence(2)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"", "is empty"),
+            (b"movieId,rating\n", "no rows"),
+            (b"movieId,stars\n1,5\n", "line 1: column rating is missing"),
+            (b"1,5\n2,3\n", "line 1: column movieId is missing"),
+            (b"movieId,rating\n1,5\n2,5.5\n", "line 3, column rating"),
+            (b"movieId,rating\n1,0\n", "line 2, column rating"),
+            (b"movieId,rating\n1,nan\n", "line 2, column rating"),
+            (b"movieId,rating\n1,\n", "line 2, column rating"),
+            (b"movieId,rating\nToy Story,5\n", "line 2, column movieId"),
+            (b"movieId,rating\n1,5\n2,4\n1,3\n", "line 4, column movieId"),
+            (b"movieId,rating\n1,5\n2\n", "line 3: expected 2 columns"),
+            (b"movieId,rating\n999999,5\n", "none of its 1 movieIds"),
+            (b"movieId,rating\n1,5\x00\n", "line 2"),
+            (b"\x89PNG\r\n\x1a\n\xff\xfe", "not UTF-8"),
+        ],
+    )
+    def test_a_bad_file_is_named_with_its_line(self, ask, tmp_path, content, words):
+        path = tmp_path / "bad.csv"
+        path.write_bytes(content)
+        sentence = ask(f"--ratings={path}").sentence(3)
+        assert str(path) in sentence
+        assert words in sentence
+
+    @pytest.mark.parametrize("name", ["missing.csv", "."])
+    def test_what_is_no_file_is_named(self, ask, tmp_path, name):
+        sentence = ask(f"--ratings={tmp_path / name}").sentence(3)
+        assert str(tmp_path / name) in sentence
+
+
 class TestRefused:
     @pytest.mark.parametrize("user_id", [0, 41, 999999, 10**30])
     def test_an_unknown_user_is_named_with_the_range(self, ask, run, user_id):

@@ -32,8 +32,12 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 def state_of(workdir):
     """Every array of the last checkpoint, by name."""
     run = ncf_jax.load_run(str(workdir))
-    learner = ncf_jax.learner_of(run.config, run.model, run.dataset.features)
-    like = import_module("ncf_jax.train").state_like(learner, run.config.num_seeds)
+    config = run.config
+    learner = ncf_jax.learner_of(
+        config, run.model, run.dataset.features, num_rows=len(run.split.train)
+    )
+    members = config.num_seeds * config.ensemble
+    like = import_module("ncf_jax.learners").state_like(learner, members)
     state = checkpoint.load_state(workdir, checkpoint.latest(workdir), like)
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}

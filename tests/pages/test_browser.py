@@ -49,6 +49,7 @@ def files(tmp_path_factory):
         warnings=["The split leaks in time, " * 4],
         synthetic=True,
         floor_rmse=0.7379,
+        spread=worlds.make_spread(),
     )
     rich["metrics"] |= worlds.figures("test", 0.4, 5, names)
     inputs = worlds.make_inputs(rich, history=worlds.make_history(12))

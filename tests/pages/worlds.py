@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ncf_jax.metrics import calibration
 from ncf_jax.per_user import PerUser
 from ncf_jax.runs import Finished
 from ncf_jax.types import Dataset, ItemFeatures, Split
@@ -124,6 +125,18 @@ def make_results(seeds=1, rmse=0.90, baselines=None, **changes):
         "split": "5" * 16,
     }
     return found | changes
+
+
+def make_spread(rows=400, members=4, constant=False):
+    """What the results of an ensemble have besides, of test and validation rows."""
+    rng = np.random.default_rng(5)
+
+    def part():
+        rating, spread = rng.uniform(1, 5, rows), rng.uniform(0.1, 1, (2, rows))
+        error = rng.standard_normal(spread.shape) * np.sqrt(spread**2 + 0.5)
+        return rating + error, np.full_like(spread, 0.4) if constant else spread, rating
+
+    return calibration.of_parts({"test": part(), "valid": part()}, members)
 
 
 def make_history(epochs=3, valid=True):

@@ -8,8 +8,8 @@ import pytest
 from experiments.bench import roofline
 from ncf_jax import batching
 from ncf_jax.config import Config
+from ncf_jax.learners import learner_of
 from ncf_jax.models.ncf import NCF
-from ncf_jax.train import learner_of
 from ncf_jax.types import Interactions, ItemFeatures
 
 B, G, T = 64, 5, 7

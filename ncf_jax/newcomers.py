@@ -1,0 +1,141 @@
+"""New users as a model must see them: their ratings padded, and contexts of them.
+
+A context is counted of the user's own ratings with the training items' statistics. As
+in training, a row must not see itself: the context of each given rating is counted of
+the user's other ones. Times of ratings are not looked at.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from ncf_jax.counting import PULL, of_rows
+from ncf_jax.errors import RunError
+from ncf_jax.statistics import NOWHERE, SECONDS, Statistics
+from ncf_jax.types import RATING_MAX, Array, Dataset
+
+MULTIPLE = 64  # lists are padded to one of it, so that few lengths are compiled
+PAIRS = 2**22  # ratings of left-out users at a time
+
+
+@struct.dataclass
+class Given:
+    """Ratings of B new users, padded to L.
+
+    Attributes:
+      item: [B, L] int32 index.
+      target: [B, L] stars / 5.
+      weight: [B, L] 1 for a rating and 0 for padding.
+      context: [B, L, F] each counted of the user's other ratings; None without.
+    """
+
+    item: Array
+    target: Array
+    weight: Array
+    context: Array | None = None
+
+
+def padded(length: int) -> int:
+    """The length that lists of `length` are padded to."""
+    return max(1, -(-length // MULTIPLE)) * MULTIPLE
+
+
+def prepare(
+    model: nn.Module,
+    dataset: Dataset,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    length: int,
+) -> tuple[Given, jax.Array | None]:
+    """Lists of (items, stars), padded to `length`, and contexts of all items or None.
+
+    Raises:
+      RunError: the model looks at statistics, and the data set has none.
+    """
+    shape = len(pairs), length
+    item, target, weight = np.zeros(shape, np.int32), *np.zeros((2, *shape), np.float32)
+    for place, (items, stars) in enumerate(pairs):
+        mine = place, slice(len(items))
+        item[mine], target[mine] = items, np.asarray(stars) / RATING_MAX
+        weight[mine] = 1.0
+    given = Given(item, target, weight)
+    if not getattr(model, "takes_context", False):
+        return given, None
+    statistics = dataset.features.statistics
+    if statistics is None:
+        raise RunError(
+            f"{type(model).__name__} looks at statistics of training rows, and the "
+            f"data set has none: make it by counting.with_statistics(dataset, split)."
+        )
+    context = np.zeros((*shape, statistics.width), np.float32)
+    for place, (items, stars) in enumerate(pairs):
+        if len(items):
+            context[place, : len(items)] = left_out(statistics, dataset, items, stars)
+    users = of_new_users(statistics, pairs, length)
+    return dataclasses.replace(given, context=context), users.of_users(
+        jnp.arange(len(pairs))
+    )
+
+
+def of_new_users(
+    statistics: Statistics,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    length: int = MULTIPLE,
+) -> Statistics:
+    """The items' statistics, with new users 0 to B - 1 in place of those of training.
+
+    Args:
+      statistics: of training rows.
+      pairs: items and stars of each user.
+      length: at least the ratings of the user who has most; rows are padded to B times
+        it, so that nothing is compiled for other numbers of ratings.
+    """
+    count = np.array([len(items) for items, _ in pairs])
+    user = np.repeat(np.arange(len(pairs)), count)
+    item = np.concatenate([items for items, _ in pairs]).astype(np.int32)
+    stars = np.concatenate([stars for _, stars in pairs]).astype(np.float64)
+    left = stars - statistics.mean - np.asarray(statistics.item_bias)[item]
+    bias = np.bincount(user, left, len(pairs)) / (count + PULL)
+    residual = (left - bias[user]).astype(np.float32)
+    content = np.asarray(statistics.content)[item]
+    sums, weights = np.zeros((2, len(pairs), content.shape[1]), np.float32)
+    np.add.at(sums, user, residual[:, None] * content)
+    np.add.at(weights, user, np.abs(content))
+    pad = (0, len(pairs) * length - len(item))
+    return dataclasses.replace(
+        statistics,
+        start=(np.cumsum(count) - count).astype(np.int32),
+        count=count.astype(np.int32),
+        item=np.pad(item, pad),
+        residual=np.pad(residual, pad),
+        user_bias=bias.astype(np.float32),
+        user_content=sums,
+        user_weight=weights,
+        longest=length,
+    )
+
+
+def left_out(
+    statistics: Statistics, dataset: Dataset, item: np.ndarray, stars: np.ndarray
+) -> np.ndarray:
+    """Contexts [L, F] of a new user's own items, each without the rating of it."""
+    number, every = len(item), np.arange(len(item))
+    parts = []
+    for block in np.array_split(every, -(-(number**2) // PAIRS)):
+        others = [every != place for place in block]
+        users = of_new_users(
+            statistics, [(item[other], stars[other]) for other in others], number
+        )
+        rows = dataclasses.replace(
+            dataset, user=np.arange(len(block)), item=np.asarray(item)[block]
+        )
+        parts.append(of_rows(users, rows, np.arange(len(block))))
+    found = np.concatenate(parts)
+    if not statistics.time:
+        return found
+    nothing = np.tile([0.0, NOWHERE], (number, len(SECONDS)))
+    return np.concatenate([found, nothing.astype(np.float32)], axis=1)
