@@ -642,48 +642,50 @@ class TestErrors:
         assert by_reference(bias, params, tiny_dataset, others).metrics["rmse"].mean > 0
 
 
+ENSEMBLES, MEMBERS = 2, 3
+
+
+@pytest.fixture(scope="module")
+def members(ncf, tiny_dataset):
+    return first_params(ncf, tiny_dataset, ENSEMBLES * MEMBERS)
+
+
+@pytest.fixture(scope="module")
+def each(ncf, members, tiny_dataset, tiny_split):
+    data = tiny_dataset.interactions(tiny_split.test)
+    averaged = predict(ncf, members, data.user, data.item, data.features)
+    return averaged.astype(np.float64).reshape(ENSEMBLES, MEMBERS, -1)
+
+
+@pytest.fixture(scope="module")
+def averaged(ncf, members, tiny_dataset, tiny_split):
+    return evaluate(ncf, members, tiny_dataset, tiny_split.test, ensemble=MEMBERS)
+
+
 class TestEnsemble:
     """Each M parameters are one model, whose predictions are their mean."""
 
-    SEEDS, MEMBERS = 2, 3
-
-    @pytest.fixture(scope="class")
-    def members(self, ncf, tiny_dataset):
-        return first_params(ncf, tiny_dataset, self.SEEDS * self.MEMBERS)
-
-    @pytest.fixture(scope="class")
-    def each(self, ncf, members, tiny_dataset, tiny_split):
-        data = tiny_dataset.interactions(tiny_split.test)
-        found = predict(ncf, members, data.user, data.item, data.features)
-        return found.astype(np.float64).reshape(self.SEEDS, self.MEMBERS, -1)
-
-    @pytest.fixture(scope="class")
-    def found(self, ncf, members, tiny_dataset, tiny_split):
-        return evaluate(
-            ncf, members, tiny_dataset, tiny_split.test, ensemble=self.MEMBERS
-        )
-
-    def test_a_prediction_is_the_mean_of_consecutive_members(self, found, each):
-        assert found.prediction.shape == (self.SEEDS, each.shape[-1])
-        np.testing.assert_allclose(found.prediction, each.mean(axis=1), rtol=1e-5)
-        other = each.reshape(self.MEMBERS, self.SEEDS, -1).mean(axis=0)
-        assert not np.allclose(found.prediction, other, rtol=1e-5), "control"
+    def test_a_prediction_is_the_mean_of_consecutive_members(self, averaged, each):
+        assert averaged.prediction.shape == (ENSEMBLES, each.shape[-1])
+        np.testing.assert_allclose(averaged.prediction, each.mean(axis=1), rtol=1e-5)
+        other = each.reshape(MEMBERS, ENSEMBLES, -1).mean(axis=0)
+        assert not np.allclose(averaged.prediction, other, rtol=1e-5), "control"
 
     def test_figures_are_those_of_the_means(
-        self, found, each, tiny_dataset, tiny_split
+        self, averaged, each, tiny_dataset, tiny_split
     ):
         error = each.mean(axis=1) - tiny_dataset.rating[tiny_split.test]
         wanted = np.sqrt((error**2).mean(axis=1))
-        np.testing.assert_allclose(found.metrics["rmse"].values, wanted, rtol=1e-5)
+        np.testing.assert_allclose(averaged.metrics["rmse"].values, wanted, rtol=1e-5)
         alone = each - tiny_dataset.rating[tiny_split.test]
         means = np.sqrt((alone**2).mean(axis=2)).mean(axis=1)
         assert (wanted < means).all(), "the mean is better than its members (control)"
 
-    def test_the_spread_is_the_standard_deviation_of_a_sample(self, found, each):
+    def test_the_spread_is_the_standard_deviation_of_a_sample(self, averaged, each):
         np.testing.assert_allclose(
-            found.spread, each.std(axis=1, ddof=1), rtol=1e-3, atol=1e-5
+            averaged.spread, each.std(axis=1, ddof=1), rtol=1e-3, atol=1e-5
         )
-        assert not np.allclose(found.spread, each.std(axis=1), rtol=1e-2), "control"
+        assert not np.allclose(averaged.spread, each.std(axis=1), rtol=1e-2), "control"
 
     def test_one_model_has_no_spread(self, evaluation, ncf, params, tiny_dataset):
         assert evaluation.spread is None
@@ -697,27 +699,29 @@ class TestEnsemble:
     def test_a_catalogue_is_ranked_by_the_means_too(self, ncf, members, tiny_dataset):
         user = jnp.arange(5)
         alone = np.asarray(score_catalogue(ncf, members, user, tiny_dataset.features))
-        score = scorer(ncf, members, tiny_dataset.features, ensemble=self.MEMBERS)
-        wanted = alone.reshape(self.SEEDS, self.MEMBERS, *alone.shape[1:]).mean(axis=1)
+        score = scorer(ncf, members, tiny_dataset.features, ensemble=MEMBERS)
+        wanted = alone.reshape(ENSEMBLES, MEMBERS, *alone.shape[1:]).mean(axis=1)
         np.testing.assert_allclose(score(user), wanted, rtol=1e-5)
         single = scorer(ncf, members, tiny_dataset.features)(user)
         np.testing.assert_array_equal(single, alone)
 
 
+@pytest.fixture(scope="module")
+def extreme(bias, tiny_dataset):
+    """Biases so large that most predictions are off the scale, none tied."""
+    users = jnp.linspace(-1.0, 1.0, tiny_dataset.num_users)
+    items = jnp.linspace(-0.9, 0.9, tiny_dataset.num_items)
+    return bias_params(tiny_dataset, users=users, items=items)
+
+
+@pytest.fixture(scope="module")
+def both(bias, extreme, tiny_dataset, tiny_split):
+    arguments = bias, extreme, tiny_dataset, tiny_split.test
+    return [evaluate(*arguments, clip=clip) for clip in (False, True)]
+
+
 class TestClip:
     """`clip=True`: errors are of clipped predictions, rankings are not."""
-
-    @pytest.fixture(scope="class")
-    def extreme(self, bias, tiny_dataset):
-        """Biases so large that most predictions are off the scale, none tied."""
-        users = jnp.linspace(-1.0, 1.0, tiny_dataset.num_users)
-        items = jnp.linspace(-0.9, 0.9, tiny_dataset.num_items)
-        return bias_params(tiny_dataset, users=users, items=items)
-
-    @pytest.fixture(scope="class")
-    def both(self, bias, extreme, tiny_dataset, tiny_split):
-        arguments = bias, extreme, tiny_dataset, tiny_split.test
-        return [evaluate(*arguments, clip=clip) for clip in (False, True)]
 
     def test_rating_metrics_are_of_clipped_predictions(
         self, both, tiny_dataset, tiny_split

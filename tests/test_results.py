@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from ncf_jax import report, results
+from ncf_jax.config import Config
 from ncf_jax.judge import evaluate_scores
 from ncf_jax.results import (
     About,
@@ -24,6 +25,7 @@ from ncf_jax.results import (
     make_results,
     metrics_csv,
     more_rows,
+    seeds_of,
     table_rows,
     to_csv,
 )
@@ -508,3 +510,9 @@ class TestSpread:
             f"(80 %: {share[80]:.1f}, 50 %: {share[50]:.1f})"
         )
         assert footnotes(ours)[-2:] == ours["warnings"]
+
+
+def test_the_seed_of_an_ensemble_is_its_first_members():
+    assert list(seeds_of(Config(seed=3, num_seeds=2))) == [3, 4]
+    assert list(seeds_of(Config(seed=3, num_seeds=2, ensemble=3))) == [3, 6]
+    assert list(seeds_of(Config(seed=3, ensemble=3))) == [3]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.ticker import MaxNLocator
 
+from ncf_jax.metrics.calibration import LEVELS
 from ncf_jax.pages import words
 from ncf_jax.pages.figures import WIDTH, grid, ours, room
 from ncf_jax.pages.svg import ACCENT, MUTED, Drawing
@@ -57,17 +58,14 @@ def sureness(results: words.Results) -> Sureness | None:
 
 def _held(found: dict[str, Any]) -> str:
     """How far members differ, and what the intervals hold."""
-    held = [
-        f"{100 * found[f'coverage@{level}']['mean']:.1f} % of the test ratings are in "
-        f"their {level} % interval"
-        for level in (95, 80, 50)
-    ]
+    held = {k: f"{100 * found[f'coverage@{k}']['mean']:.1f} %" for k in LEVELS}
     return (
         f"The predictions of the {found['members']} members for a rating have a "
         f"standard deviation of {words.number(found['mean_spread']['mean'], digits=2)} "
         f"stars in the mean. With that and the noise that every rating has "
-        f"({words.number(found['noise']['mean'] ** 0.5, digits=2)} stars), "
-        f"{held[0]}, {', '.join(held[1:])}."
+        f"({words.number(found['noise']['mean'] ** 0.5, digits=2)} stars), intervals "
+        f"that should hold 95 % of the test ratings hold {held[95]}; those for 80 % "
+        f"hold {held[80]}, those for 50 % {held[50]}."
     )
 
 

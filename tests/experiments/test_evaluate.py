@@ -100,6 +100,61 @@ class TestFromTheFolderAlone:
         assert "The run is not finished" in outcome.out
 
 
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory):
+    """Two ensembles of two members each, along a cosine, clipped."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    more = dict(num_seeds=2, ensemble=2, epochs=2, seed=3, clip=True, schedule="cosine")
+    return train_quietly(folder / "run", folder / "cache", **more), folder / "cache"
+
+
+class TestEnsemble:
+    def test_the_figures_are_those_of_metrics_json(self, ensemble, command):
+        outcome = command("evaluate", f"--workdir={ensemble[0].workdir}")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "The same figures as in metrics.json, to the last digit." in outcome.out
+
+    def test_a_seed_is_that_of_the_first_member(self, ensemble):
+        found = stored(ensemble[0].workdir)
+        assert found["seeds"] == [3, 5]
+        assert len(found["metrics"]["test/rmse"]["values"]) == 2
+        assert found["spread"]["test"]["members"] == 2
+        assert "clipped to 0.5-5" in found["metrics"]["test/rmse"]["definition"]
+
+    def test_its_members_are_the_runs_of_their_seeds(self, ensemble):
+        run = ncf_jax.load_run(str(ensemble[0].workdir))
+        data = run.dataset.interactions(run.split.test)
+        each = ncf_jax.predict(
+            run.model, run.params, data.user, data.item, data.features
+        )
+        assert len(each) == 4, "seeds 3, 4, 5 and 6"
+        truth = np.asarray(data.rating, np.float64)
+        for number, value in enumerate(
+            stored(run.workdir)["metrics"]["test/rmse"]["values"]
+        ):
+            mean = each[2 * number : 2 * number + 2].mean(axis=0)
+            error = np.clip(mean, 0.5, 5.0) - truth
+            assert value == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
+
+    def test_stopped_and_gone_on_with_it_is_the_same(
+        self, ensemble, interrupt_after, monkeypatch, tmp_path
+    ):
+        run, cache = ensemble
+        more = {
+            name: getattr(run.config, name)
+            for name in ("num_seeds", "ensemble", "epochs", "seed", "clip", "schedule")
+        }
+        with monkeypatch.context():
+            interrupt_after(1)
+            with pytest.raises(KeyboardInterrupt):
+                train_quietly(tmp_path / "run", cache, **more)
+        monkeypatch.undo()
+        assert not (tmp_path / "run" / "metrics.json").exists()
+        again = train_quietly(tmp_path / "run", cache, **more)
+        assert "going on after epoch 1 of 2" in again.out
+        assert stored(again.workdir) == stored(run.workdir)
+
+
 READINGS = {
     "--metrics=reference": "reference-rated-k10",
     "--candidates=catalogue": "standard-catalogue-k10",

@@ -1,6 +1,7 @@
 """The variational network against NumPy and closed forms, and what switches promise."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -48,21 +49,23 @@ def batch(seed=0):
     return jnp.array(user), jnp.array(item), features, context
 
 
+@functools.cache
 def init(model, seed=0):
     """Parameters that are nowhere nothing."""
     *ids, context = batch()
-    params = model.init(jax.random.key(seed), *ids, context=context)["params"]
+    start = jax.jit(lambda key: model.init(key, *ids, context=context)["params"])
+    params = start(jax.random.key(seed))
     leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed + 100), len(leaves))
     moved = [
-        x + 0.3 * jax.random.normal(key, x.shape)
-        for x, key in zip(leaves, keys, strict=True)
+        x + 0.3 * np.random.default_rng(n).normal(size=x.shape).astype(np.float32)
+        for n, x in enumerate(leaves, start=1000 * seed)
     ]
     return jax.tree.unflatten(tree, moved)
 
 
 def predict(model, params, *ids, context):
-    return model.apply({"params": params}, *ids, context=context)
+    call = jax.jit(functools.partial(model.apply, {"params": params}))
+    return call(*ids, context=context)
 
 
 def by_hand(model, params, user, item, features, context):
@@ -214,7 +217,7 @@ class TestPenalty:
             "params"
         ]
         params |= {
-            name: value + 0.3 * jax.random.normal(jax.random.key(n), value.shape)
+            name: value + 0.3 * np.random.default_rng(n).normal(size=value.shape)
             for n, (name, value) in enumerate(params.items())
             if name.startswith(("user_", "item_"))
         }
