@@ -250,15 +250,12 @@ def from_files(
         tables.tags,
         genre_names,
     )
+    year = features.release_year(movies["title"].tolist())
     dataset = Dataset(
         name=name,
         label=label,
         **arrays,
-        features=ItemFeatures(
-            genres=genres,
-            tags=tags.result()[rows],
-            year=features.release_year(movies["title"].tolist()),
-        ),
+        features=ItemFeatures(genres, tags.result()[rows], year),
         titles=tuple(movies["title"]),
         genres=tuple(movies["genres"]),
         genre_names=genre_names,

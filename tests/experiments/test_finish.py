@@ -108,6 +108,7 @@ class TestHow:
             k=(5, 10),
             ties="optimistic",
             threshold=3.5,
+            clip=False,
         )
 
     @pytest.mark.parametrize(
@@ -171,7 +172,12 @@ class TestAbout:
             3.0,
             splits.LIMITS["user_random"],
             (),
+            1,
         )
+
+    def test_an_ensemble_is_told_by_its_members(self, tiny_dataset, tiny_split):
+        config = Config(**conftest.WORLD, ensemble=3)
+        assert self.about(tiny_dataset, tiny_split, config).members == 3
 
     def test_a_cut_off_given_twice_is_named_once(self, tiny_dataset, tiny_split):
         config = dataclasses.replace(TINY, k=(10, 5, 10, 5))
