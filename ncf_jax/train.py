@@ -19,7 +19,7 @@ from ncf_jax import batching
 from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
 from ncf_jax.evaluate import mean_loss
 from ncf_jax.losses import Loss, mse, per_example
-from ncf_jax.models import apply_head, check_tables, context_of, divide, merge
+from ncf_jax.models import apply, apply_head, check_tables, context_of, divide, merge
 from ncf_jax.optim import OPTIMIZERS, RowWise, move_rows
 from ncf_jax.types import (
     RATING_MAX,
@@ -88,6 +88,13 @@ def make_learner(
             opt_state = jax.tree.map(row_wise.init, tables), optimizer.init(rest)
         return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
+    def weighted(prediction: jax.Array, batch: Batch, penalty: jax.Array | None = None):
+        value = per_example(loss, prediction, batch.rating / RATING_MAX)
+        total = mean = jnp.sum(batch.weight * value)
+        if penalty is not None:
+            mean = total + jnp.sum(batch.weight * penalty)
+        return mean / jnp.sum(batch.weight), total
+
     def batch_mean(params: Params, rows: Any, batch: Batch, key: jax.Array):
         """Mean of loss and penalty [], and the sum of the loss alone []."""
         prediction = apply_head(
@@ -99,19 +106,22 @@ def make_learner(
             context=batch.context,
             dropout_key=key,
         )
-        value = per_example(loss, prediction, batch.rating / RATING_MAX)
-        total = mean = jnp.sum(batch.weight * value)
-        if hasattr(model, "penalty"):
-            context = context_of(model, batch.context)
-            variables = {"params": params}
-            extra = model.apply(variables, rows, **context, method="penalty")
-            mean = total + jnp.sum(batch.weight * extra)
-        return mean / jnp.sum(batch.weight), total
+        if not hasattr(model, "penalty"):
+            return weighted(prediction, batch)
+        context = context_of(model, batch.context)
+        extra = model.apply({"params": params}, rows, **context, method="penalty")
+        return weighted(prediction, batch, extra)
 
     def batch_loss(params, batch: Batch, key: jax.Array):
         ids = batch.user, batch.item
-        rows = model.apply({"params": params}, *ids, method="lookup")
-        return batch_mean(params, rows, batch, key)
+        if hasattr(model, "lookup"):
+            rows = model.apply({"params": params}, *ids, method="lookup")
+            return batch_mean(params, rows, batch, key)
+        # A model of one piece: all it must have is __call__.
+        prediction = apply(
+            model, params, *ids, batch.features, context=batch.context, dropout_key=key
+        )
+        return weighted(prediction, batch)
 
     def gradient_step(state: TrainState, batch: Batch, key: jax.Array):
         key = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)
