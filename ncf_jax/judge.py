@@ -12,9 +12,8 @@ from ncf_jax.errors import RunError
 from ncf_jax.metrics import CONVENTIONS, DEFINITIONS, RATING, rating, summary
 from ncf_jax.metrics.ranked import Ties
 from ncf_jax.metrics.ranking import Metric
-from ncf_jax.types import RATING_MAX, Dataset
+from ncf_jax.types import RATING_MAX, RATING_MIN, Dataset
 
-RATING_MIN = 0.5
 CLIPPED = "clipped to 0.5-5"
 CANDIDATES = {
     "rated": "their rated rows",

@@ -10,13 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ncf_jax.catalogue import best_unseen
-from ncf_jax.data import reading, silent
 from ncf_jax.errors import DataError, RunError
 from ncf_jax.foldin import fold_in
-from ncf_jax.types import RATING_MAX, Dataset, Params
+from ncf_jax.types import RATING_MAX, RATING_MIN, Dataset, Params
 
-RATING_MIN = 0.5
-OWN = {"movieId": reading.ID, "rating": reading.RATING}  # columns of a new user's file
 NOT_FINITE = (
     "The model's predictions are NaN or infinite; nothing is recommended. Train again "
     "with a smaller --learning_rate."
@@ -147,8 +144,12 @@ def read_ratings(path: str | Path, dataset: Dataset) -> Ratings:
       DataError: the file is missing or malformed, rates a movie twice, or rates none
         that is known; names file and line.
     """
-    table = reading._read_table(Path(path), OWN, silent)
-    reading._refuse_repeated(Path(path), table, ["movieId"])
+    # pandas takes half a second to import; who recommends to known users needs none.
+    from ncf_jax.data import reading, silent
+
+    columns = {"movieId": reading.ID, "rating": reading.RATING}
+    table = reading.read_table(Path(path), columns, silent)
+    reading.refuse_repeated(Path(path), table, ["movieId"])
     movie_id = table["movieId"].to_numpy()
     order = np.argsort(dataset.item_ids)
     place = np.searchsorted(dataset.item_ids, movie_id, sorter=order)
@@ -200,11 +201,12 @@ def recommend_new(
     score = found.mean(axis=0)
     if not np.isfinite(score).all():
         raise RunError(NOT_FINITE)
-    score[ratings.item] = -np.inf
-    best = np.argsort(-score, kind="stable")[: dataset.num_items - len(ratings.item)]
+    seen = np.isin(np.arange(dataset.num_items), ratings.item)
+    left = min(k, dataset.num_items - len(ratings.item))
+    best, stars = top_k(jnp.asarray(score)[None], jnp.asarray(seen)[None], left)
+    stars = np.clip(stars[0], RATING_MIN, RATING_MAX)
     movies = [
-        movie(dataset, int(i), float(np.clip(score[i], RATING_MIN, RATING_MAX)))
-        for i in best[:k]
+        movie(dataset, int(i), float(s)) for i, s in zip(best[0], stars, strict=True)
     ]
     return FoldedIn(movies, 1e3 * seconds[1], max(0.0, seconds[0] - seconds[1]))
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from flax import struct
 
-RATING_MAX = 5.0
+RATING_MIN, RATING_MAX = 0.5, 5.0
 
 Array = Any  # [...] NumPy on the host, JAX inside a jitted function
 Params = Any  # a pytree of arrays: Flax parameters

@@ -87,14 +87,14 @@ def read(folder: Path, tell: Tell = silent) -> Tables:
     Raises:
       DataError: a file is missing or a row is malformed; names file, line, column.
     """
-    movies = _read_table(folder / "movies.csv", MOVIES, tell)
-    _refuse_repeated(folder / "movies.csv", movies, ["movieId"])
+    movies = read_table(folder / "movies.csv", MOVIES, tell)
+    refuse_repeated(folder / "movies.csv", movies, ["movieId"])
     beside = ThreadPoolExecutor(1)  # the tags, while ratings are read
     reading_tags = beside.submit(_read_tags, folder / "tags.csv", movies, tell)
     beside.shutdown(wait=False)
-    ratings = _read_table(folder / "ratings.csv", RATINGS, tell)
+    ratings = read_table(folder / "ratings.csv", RATINGS, tell)
     if columnar.repeated(ratings["userId"].to_numpy(), ratings["movieId"].to_numpy()):
-        _refuse_repeated(folder / "ratings.csv", ratings, ["userId", "movieId"])
+        refuse_repeated(folder / "ratings.csv", ratings, ["userId", "movieId"])
     _refuse_unknown_movies(folder / "ratings.csv", ratings, movies)
     tags, notes = reading_tags.result()
     return Tables(ratings, movies, tags, notes)
@@ -107,7 +107,7 @@ def _read_tags(
     if not path.exists():
         none = pd.DataFrame({name: [] for name in TAGS}).astype({"movieId": "int64"})
         return none, ("tags.csv: not there, so tag features are zeros",)
-    tags = _read_table(path, TAGS, tell)
+    tags = read_table(path, TAGS, tell)
     _refuse_unknown_movies(path, tags, movies)
     blank = [text for text in tags["tag"].unique() if not text.strip()]
     empty = tags["tag"].isin(blank)
@@ -115,7 +115,8 @@ def _read_tags(
     return tags[~empty], notes
 
 
-def _read_table(path: Path, columns: dict[str, Column], tell: Tell) -> pd.DataFrame:
+def read_table(path: Path, columns: dict[str, Column], tell: Tell) -> pd.DataFrame:
+    """A CSV file's `columns`, checked; raises DataError naming file and line."""
     if not path.is_file():
         raise DataError(
             f"{path} is missing. Expected a MovieLens CSV file with the columns "
@@ -265,7 +266,8 @@ def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
     )
 
 
-def _refuse_repeated(path: Path, table: pd.DataFrame, keys: list[str]) -> None:
+def refuse_repeated(path: Path, table: pd.DataFrame, keys: list[str]) -> None:
+    """Raises DataError, naming file and line, where two rows have the same keys."""
     repeated = table.duplicated(keys).to_numpy()
     if repeated.any():
         row = int(repeated.argmax())
