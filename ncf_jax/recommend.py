@@ -204,9 +204,9 @@ def recommend_new(
     seen = np.isin(np.arange(dataset.num_items), ratings.item)
     left = min(k, dataset.num_items - len(ratings.item))
     best, stars = top_k(jnp.asarray(score)[None], jnp.asarray(seen)[None], left)
-    stars = np.clip(stars[0], RATING_MIN, RATING_MAX)
+    within = np.clip(np.asarray(stars[0]), RATING_MIN, RATING_MAX)
     movies = [
-        movie(dataset, int(i), float(s)) for i, s in zip(best[0], stars, strict=True)
+        movie(dataset, int(i), float(s)) for i, s in zip(best[0], within, strict=True)
     ]
     return FoldedIn(movies, 1e3 * seconds[1], max(0.0, seconds[0] - seconds[1]))
 

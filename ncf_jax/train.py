@@ -109,7 +109,7 @@ def make_learner(
         if not hasattr(model, "penalty"):
             return weighted(prediction, batch)
         context = context_of(model, batch.context)
-        extra = model.apply({"params": params}, rows, **context, method="penalty")
+        extra: Any = model.apply({"params": params}, rows, **context, method="penalty")
         return weighted(prediction, batch, extra)
 
     def batch_loss(params, batch: Batch, key: jax.Array):
