@@ -52,12 +52,12 @@ def epoch_batches(
 
 def take(data: Interactions, index: jax.Array, weight: jax.Array) -> Batch:
     """The examples at `index` [...], with the features of their items."""
-    item = jnp.asarray(data.item)[index]
+    user, item = jnp.asarray(data.user)[index], jnp.asarray(data.item)[index]
     features = jax.tree.map(jnp.asarray, data.features)
     return Batch(
-        user=jnp.asarray(data.user)[index],
+        user=user,
         item=item,
-        features=features.rows(item),
+        features=features.rows(item, user),
         rating=jnp.asarray(data.rating)[index],
         weight=weight,
         context=None if data.context is None else jnp.asarray(data.context)[index],

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ncf_jax.models import apply, context_of
+from ncf_jax.models import apply, context_of, history_of
 from ncf_jax.types import RATING_MAX, ItemFeatures, Params
 
 # Bytes of what a block of pairs needs at a time. Two MiB stay in a core's own cache;
@@ -149,16 +149,18 @@ def _scorer(
     """A function from a user index [] and contexts [I, F] to predictions [I] / 5."""
     items = features.genres.shape[0]
     ids = jnp.arange(items, dtype=jnp.int32)
+    by_item = features.rows(ids)
     if not hasattr(model, "join"):
         size = max(1, min(items, budget // 4096))  # nothing is known of its widths
 
         def whole(user: jax.Array, block: tuple) -> jax.Array:
-            item, known, context = block
+            item, context = block
             users = jnp.full_like(item, user)
+            known = features.rows(item, users)
             return apply(model, params, users, item, known, context=context)
 
         def every(user: jax.Array, context: jax.Array | None) -> jax.Array:
-            blocks = _blocks((ids, features, context), size)
+            blocks = _blocks((ids, context), size)
             return jax.lax.map(partial(whole, user), blocks).reshape(-1)[:items]
 
         return every
@@ -173,10 +175,11 @@ def _scorer(
 
     width = jax.eval_shape(half, (ids[:1], features.rows(ids[:1]))).shape[-1]
     size = max(1, min(items, budget // (4 * 2 * width)))
-    halves = jax.lax.map(half, _blocks((ids, features), size))
+    halves = jax.lax.map(half, _blocks((ids, by_item), size))
 
     def score(user: jax.Array, context: jax.Array | None) -> jax.Array:
-        mine = call("user_half", call("lookup", user[None], ids[:1])[0])
+        rows = call("lookup", user[None], ids[:1])[0]
+        mine = call("user_half", rows, *history_of(model, features, user[None]))
 
         def join(block: tuple[jax.Array, jax.Array | None]) -> jax.Array:
             half, seen = block

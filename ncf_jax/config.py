@@ -216,7 +216,7 @@ class Config(JudgeConfig):
         only_with=_VNCF,
     )
     row_penalty: float = option(
-        0.8,
+        0.6,
         "Weight of variational rows' divergence, or of point rows' squares.",
         minimum=0.0,
         only_with=_VNCF,
@@ -229,10 +229,16 @@ class Config(JudgeConfig):
         only_with=_VNCF,
     )
     statistics: tuple[str, ...] = option(
-        ("means", "content", "neighbours"),
+        ("means", "content"),
         "What it sees of other training rows (ncf_jax/statistics.py); empty: nothing.",
-        choices=("means", "content", "neighbours"),
+        choices=("means", "content"),
         empty=True,
+        only_with=_VNCF,
+    )
+    history: int = option(
+        32,
+        "Numbers of what each user rated, and who each item (ncf_jax/history.py).",
+        minimum=0,
         only_with=_VNCF,
     )
     time: str = option(

@@ -1,8 +1,8 @@
 """Counts training rows, and gives each row of a data set its context.
 
-What a context is, is said in `statistics`; this is the side of the host. It runs once
-before training, reads the ratings of training rows and of no other, and gives every row
-of the data set a context.
+What a context is, is said in `statistics`, and what a history is in `history`; this is
+the side of the host. It runs once before training, reads the ratings of training rows
+and of no other, and gives every row of the data set a context.
 
 A row must not see itself: a model that is shown the answer while it trains learns to
 copy it. So training rows are *cross-fitted*: they are divided at random into `FOLDS`
@@ -11,12 +11,11 @@ all training rows.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
 
-from ncf_jax.errors import ConfigError
+from ncf_jax.history import remember, sum_by
 from ncf_jax.statistics import (
     DECADES,
     FAINT,
@@ -31,11 +30,9 @@ from ncf_jax.types import Dataset, ItemFeatures, Split
 FOLDS = 10
 SWEEPS = 5  # of alternating least squares
 PULL = 5.0  # ratings' worth of pull of a bias towards zero
-SIMILARITY_PULL = 20.0  # common raters' worth of pull of a similarity towards zero
 TIME_PULL = 1.0  # ratings' worth, at the same second
 MIDDLE = 3.5  # stars, the mean of no rows
-MOST_ITEMS = 16_384  # neighbours take 16 I^2 bytes while they are counted: 4 GiB
-USERS_AT_ONCE = 4096
+AT_ONCE = 2**18  # rows whose contexts are made at a time
 
 
 def item_content(
@@ -66,20 +63,14 @@ def observe(
 ) -> Statistics:
     """Counts some rows.
 
-    Memory on the host: 4 C bytes a user and a row at a time, and for `neighbours` what
-    `MOST_ITEMS` says.
-
     Args:
       dataset: the data set.
       rows: [n] positions, all that is read of its ratings.
       parts: of a context, among `PARTS`.
       time: whether contexts have columns of time.
-
-    Raises:
-      ConfigError: there are too many items for `neighbours`.
     """
     users, items = dataset.num_users, dataset.num_items
-    rows = _by_user(dataset, rows)
+    rows = rows[np.argsort(dataset.user[rows], kind="stable")]
     user, item = dataset.user[rows], dataset.item[rows]
     stars = dataset.rating[rows].astype(np.float64)
     mean = stars.mean() if len(rows) else MIDDLE
@@ -91,103 +82,32 @@ def observe(
         item_bias = left / (item_count + PULL)
         left = np.bincount(user, stars - mean - item_bias[item], users)
         user_bias = left / (user_count + PULL)
-    residual = (stars - mean - user_bias[user] - item_bias[item]).astype(np.float32)
     content = np.zeros((items, 0), np.float32)
     blocks: tuple[tuple[int, int], ...] = ()
     if "content" in parts:
         content, blocks = item_content(dataset.features)
-    near = np.zeros((0, 0), np.float32)
-    if "neighbours" in parts:
-        if items > MOST_ITEMS:
-            raise ConfigError(
-                f"--statistics=neighbours wants at most {MOST_ITEMS:,} items, since it "
-                f"keeps a number for each two of them; found {items:,}. Leave "
-                f"neighbours out, or raise --min_item_ratings."
-            )
-        near = similarity(user, item, residual, items)
-    sums, weights = (np.zeros((users, content.shape[1]), np.float32) for _ in range(2))
-    for block in _blocks(user):
-        np.add.at(sums, user[block], residual[block, None] * content[item[block]])
-        np.add.at(weights, user[block], np.abs(content[item[block]]))
+    residual = stars - mean - user_bias[user] - item_bias[item]
+
+    def product(block: slice) -> np.ndarray:
+        return residual[block, None] * content[item[block]]
+
+    def size(block: slice) -> np.ndarray:
+        return np.abs(content[item[block]])
+
+    single = np.float32
     return Statistics(
-        item_bias=item_bias.astype(np.float32),
-        item_count=item_count.astype(np.float32),
-        similarity=near,
+        user_count=user_count.astype(single),
+        item_count=item_count.astype(single),
+        user_bias=user_bias.astype(single),
+        item_bias=item_bias.astype(single),
         content=content,
-        start=(np.cumsum(user_count) - user_count).astype(np.int32),
-        count=user_count.astype(np.int32),
-        item=item.astype(np.int32),
-        residual=residual,
-        user_bias=user_bias.astype(np.float32),
-        user_content=sums,
-        user_weight=weights,
-        mean=np.float32(mean),
-        longest=-(-int(user_count.max(initial=1)) // 64) * 64,
+        user_content=sum_by(user, users, product).astype(single),
+        user_weight=sum_by(user, users, size).astype(single),
+        mean=single(mean),
         blocks=blocks,
         parts=tuple(parts),
         time=time,
     )
-
-
-def _by_user(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """The positions `rows` [n] in order of users, as `Statistics` keeps its rows."""
-    return rows[np.argsort(dataset.user[rows], kind="stable")]
-
-
-def _blocks(user: np.ndarray) -> Iterator[slice]:
-    """Slices of rows, whose `user` [n] ascends, with all rows of some users each."""
-    last = int(user[-1]) + 1 if len(user) else 0
-    ends = np.searchsorted(user, np.arange(0, last + USERS_AT_ONCE, USERS_AT_ONCE))
-    return (slice(a, b) for a, b in pairwise(ends))
-
-
-def similarity(
-    user: np.ndarray, item: np.ndarray, residual: np.ndarray, items: int
-) -> np.ndarray:
-    """[I, I] correlation over common raters, shrunk, squared with its sign; 0 to self.
-
-    A correlation is the sum of products of residuals over the number of common raters
-    and the items' root mean square residuals.
-
-    Args:
-      user: [n] index, ascending.
-      item: [n] index.
-      residual: [n] stars.
-      items: I.
-    """
-    product, common = np.zeros((2, items, items), np.float32)
-    for block in _blocks(user):
-        if block.start == block.stop:
-            continue
-        place = user[block] - user[block.start]
-        shape = (int(place[-1]) + 1, items)
-        value, seen = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        value[place, item[block]] = residual[block]
-        seen[place, item[block]] = 1.0
-        product += value.T @ value
-        common += seen.T @ seen
-    number = np.maximum(common.diagonal(), 1.0)
-    spread = np.sqrt(product.diagonal() / number + 1e-3)
-    common += SIMILARITY_PULL
-    common *= spread[:, None] * spread
-    product /= common
-    np.fill_diagonal(product, 0.0)
-    product *= np.abs(product, out=common)
-    return product
-
-
-def _histories(
-    statistics: Statistics, user: np.ndarray
-) -> Iterator[tuple[np.ndarray, slice]]:
-    """For each user among `user` [n]: where in it, and their rows in `statistics`."""
-    order = np.argsort(user, kind="stable")
-    for one in np.split(order, np.flatnonzero(np.diff(user[order])) + 1):
-        if len(one):
-            start, count = (
-                statistics.start[user[one[0]]],
-                statistics.count[user[one[0]]],
-            )
-            yield one, slice(int(start), int(start) + int(count))
 
 
 def of_rows(statistics: Statistics, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
@@ -198,14 +118,9 @@ def of_rows(statistics: Statistics, dataset: Dataset, rows: np.ndarray) -> np.nd
       dataset: whose pairs the rows are.
       rows: [n] positions; their ratings are not read.
     """
-    user, item = dataset.user[rows], dataset.item[rows]
-    near, weight = np.zeros((2, len(rows)), np.float32)
-    if "neighbours" in statistics.parts:
-        for one, mine in _histories(statistics, user):
-            pairs = statistics.similarity[np.ix_(item[one], statistics.item[mine])]
-            near[one] = pairs @ statistics.residual[mine]
-            weight[one] = np.abs(pairs).sum(axis=1)
-    return columns(np, statistics, user, item, near, weight)
+    blocks = np.split(rows, np.arange(AT_ONCE, len(rows), AT_ONCE))
+    pairs = ((dataset.user[block], dataset.item[block]) for block in blocks)
+    return np.concatenate([columns(np, statistics, *pair) for pair in pairs])
 
 
 def around(
@@ -228,16 +143,25 @@ def around(
       past: only weigh seen rows that are earlier, by a second or more. Biases, which a
         residual is taken from, are those of all seen rows.
     """
-    time, asked = dataset.time[_by_user(dataset, seen)], dataset.time[rows]
+    s = statistics
+    seen = seen[np.argsort(dataset.user[seen], kind="stable")]
+    user, item = dataset.user[seen], dataset.item[seen]
+    residual = dataset.rating[seen] - s.mean - s.user_bias[user] - s.item_bias[item]
+    time, asked = dataset.time[seen], dataset.time[rows]
     out = np.zeros((len(rows), 2 * len(SECONDS)), np.float32)
-    for one, mine in _histories(statistics, dataset.user[rows]):
+    theirs = dataset.user[rows]
+    order = np.argsort(theirs, kind="stable")
+    for one in np.split(order, np.flatnonzero(np.diff(theirs[order])) + 1):
+        if not len(one):
+            continue
+        mine = slice(*np.searchsorted(user, [theirs[one[0]], theirs[one[0]] + 1]))
         apart = asked[one][:, None] - time[mine]
         for column, seconds in enumerate(SECONDS):
             kernel = np.exp(-np.abs(apart) / seconds)
             if past:
                 kernel *= apart > 0
             weight = kernel.sum(axis=1)
-            value = kernel @ statistics.residual[mine]
+            value = kernel @ residual[mine]
             out[one, 2 * column] = 2.0 * value / (weight + TIME_PULL)
             out[one, 2 * column + 1] = TIME_SCALE * np.log(weight + FAINT)
     return out
@@ -248,6 +172,7 @@ def with_statistics(
     split: Split,
     *,
     parts: Sequence[str] = PARTS,
+    history: int = 32,
     time: str = "none",
     folds: int = FOLDS,
     seed: int = 0,
@@ -258,6 +183,7 @@ def with_statistics(
       dataset: the data set.
       split: its split; ratings of `split.train` are all that is read.
       parts: of a context, among `PARTS`.
+      history: H, numbers of a user's and of an item's history.
       time: `none`; `past`: residuals around the time of a rating, before it; `both`:
         also after it, which no forecast can know.
       folds: parts into which training rows are divided for cross-fitting.
@@ -265,10 +191,7 @@ def with_statistics(
 
     Returns:
       a data set whose rows have a `context` [N, F] and whose features have
-      `statistics`.
-
-    Raises:
-      ConfigError: there are too many items for `neighbours`.
+      `statistics` and a `history`.
     """
     train = split.train
     timed = time != "none"
@@ -288,5 +211,7 @@ def with_statistics(
     for number in range(min(folds, len(train))):
         rows = train[fold == number]
         out[rows] = context(train[fold != number], rows)[1]
-    features = dataclasses.replace(dataset.features, statistics=whole)
+    features = dataclasses.replace(
+        dataset.features, statistics=whole, history=remember(dataset, train, history)
+    )
     return dataclasses.replace(dataset, context=out, features=features)

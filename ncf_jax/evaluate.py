@@ -40,7 +40,7 @@ def _predict_blocks(
     def one_seed(params: Params) -> jax.Array:
         def block(rows: tuple[jax.Array, jax.Array, Any]) -> jax.Array:
             user, item, context = rows
-            known = features.rows(item)
+            known = features.rows(item, user)
             return apply(model, params, user, item, known, context=context)
 
         return jax.lax.map(block, (user_SxB, item_SxB, context_SxBxF)) * RATING_MAX

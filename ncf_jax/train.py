@@ -19,7 +19,15 @@ from ncf_jax import batching
 from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
 from ncf_jax.evaluate import mean_loss
 from ncf_jax.losses import Loss, mse, per_example
-from ncf_jax.models import apply, apply_head, check_tables, context_of, divide, merge
+from ncf_jax.models import (
+    apply,
+    apply_head,
+    apply_penalty,
+    check_tables,
+    context_of,
+    divide,
+    merge,
+)
 from ncf_jax.optim import OPTIMIZERS, RowWise, move_rows
 from ncf_jax.types import (
     RATING_MAX,
@@ -108,8 +116,7 @@ def make_learner(
         )
         if not hasattr(model, "penalty"):
             return weighted(prediction, batch)
-        context = context_of(model, batch.context)
-        extra: Any = model.apply({"params": params}, rows, **context, method="penalty")
+        extra = apply_penalty(model, params, rows, batch.features)
         return weighted(prediction, batch, extra)
 
     def batch_loss(params, batch: Batch, key: jax.Array):

@@ -31,6 +31,8 @@ class ItemFeatures:
       tags: [I, T] float32, reduced TF-IDF of the item's tags; zeros without tags.
       year: [I] float32, of release, 0 where the title does not say; None: not known of
         any.
+      history: `history.History` of the training rows, for models that look at who
+        rated what; it has users' rows, too.
       statistics: `statistics.Statistics` of the training rows, for models that look at
         them; not by item, and no part of `rows`.
     """
@@ -38,12 +40,17 @@ class ItemFeatures:
     genres: Array
     tags: Array
     year: Array | None = None
+    history: Any = None
     statistics: Any = None
 
-    def rows(self, item: Array) -> "ItemFeatures":
-        """The rows of `item` [...]: genres [..., G], tags [..., T] and year [...]."""
+    def rows(self, item: Array, user: Array | None = None) -> "ItemFeatures":
+        """Of `item` [...] genres [..., G], tags [..., T], year [...] and history.
+
+        The history has that of `user` [...] beside it, if they are given.
+        """
         year = None if self.year is None else self.year[item]
-        return ItemFeatures(genres=self.genres[item], tags=self.tags[item], year=year)
+        history = None if self.history is None else self.history.rows(item, user)
+        return ItemFeatures(self.genres[item], self.tags[item], year, history)
 
     def alone(self) -> "ItemFeatures":
         """The same without statistics, whose arrays are of no use to single rows."""

@@ -9,12 +9,19 @@ and `__call__(user, item, features, *, train)`, which is the head of the lookup.
 model with a closed form also has `solve(params, batch) -> params`. Rows are arrays, or
 tuples of them when a model has several tables.
 
+A model that looks at other training rows has `takes_context = True` and a function in
+`PREPARE` that counts them; its head then has a `context` [..., F] besides, and its
+features a `history`. One whose loss is more than its predictions' has
+
+  penalty(rows, features) -> [...]        what each example adds
+
 Two things a model may say besides, each for a way of being faster:
 
   tables = (paths of the users' parameters, paths of the items')
       what is behind the rows of `lookup`, in their order, for row-wise optimizers
   user_half(rows), item_half(rows, features), join(user_half, item_half)
-      the head in three parts, for scoring a catalogue: each half is computed once
+      the head in three parts, for scoring a catalogue: each half is computed once; with
+      a context user_half(rows, history), join(user_half, item_half, context)
 """
 
 from collections.abc import Callable
@@ -26,8 +33,8 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ncf_jax.config import Config
-from ncf_jax.counting import with_statistics
 from ncf_jax.errors import ConfigError
+from ncf_jax.history import History
 from ncf_jax.models import baselines, ncf, vncf
 from ncf_jax.types import Array, Dataset, ItemFeatures, Params, Split
 
@@ -47,6 +54,16 @@ TITLES: dict[str, Callable[[Config], str]] = {
     "bias": lambda config: "User + item bias",
     "item_mean": lambda config: "Item mean, shrunk",
     "global_mean": lambda config: "Global mean",
+}
+
+# What a model wants of a data set beside its rows: see `with_context`.
+PREPARE: dict[str, Callable[[Config, Dataset, Split], Dataset]] = {
+    "vncf": vncf.prepare,
+}
+
+USES_TAGS: dict[str, Callable[[Config], bool]] = {
+    "ncf": ncf.uses_tags,
+    "vncf": vncf.uses_tags,
 }
 
 
@@ -93,6 +110,14 @@ def apply_head(
     return _checked(model, params, arguments, shape, dropout_key, context, "head")
 
 
+def apply_penalty(
+    model: nn.Module, params: Params, rows: Any, features: ItemFeatures
+) -> jax.Array:
+    """What each example adds to the loss, of a model with a `penalty`: [...]."""
+    found: Any = model.apply({"params": params}, rows, features, method="penalty")
+    return found
+
+
 def context_of(model: nn.Module, context: Array | None) -> dict[str, Array]:
     """The keyword arguments by which a model is given a context, if it takes one.
 
@@ -107,6 +132,15 @@ def context_of(model: nn.Module, context: Array | None) -> dict[str, Array]:
             f"the data set's with counting.with_statistics(dataset, split) first."
         )
     return {"context": context}
+
+
+def history_of(
+    model: nn.Module, features: ItemFeatures, user: jax.Array
+) -> tuple[History, ...]:
+    """The argument after its rows that a user's half has, of a model with contexts."""
+    if not getattr(model, "takes_context", False) or features.history is None:
+        return ()
+    return (features.history.rows(user=user),)
 
 
 def _checked(
@@ -180,13 +214,11 @@ def title(config: Config) -> str:
 
 def uses_tags(config: Config) -> bool:
     """Whether the model sees the tags' texts."""
-    if config.model == "vncf":
-        return "tags" in config.side or "content" in config.statistics
-    return config.model == "ncf" and config.tag_dim > 0
+    return config.model in USES_TAGS and USES_TAGS[config.model](config)
 
 
 def with_context(config: Config, dataset: Dataset, split: Split) -> Dataset:
-    """The data set as the model wants it: with statistics if it looks at them."""
-    if config.model != "vncf":
+    """The data set as the model wants it, which for most is as it is."""
+    if config.model not in PREPARE:
         return dataset
-    return with_statistics(dataset, split, parts=config.statistics, time=config.time)
+    return PREPARE[config.model](config, dataset, split)

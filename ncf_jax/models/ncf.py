@@ -152,6 +152,11 @@ def build(config: Config, dataset: Dataset) -> NCF:
     )
 
 
+def uses_tags(config: Config) -> bool:
+    """Whether the model sees the tags' texts."""
+    return config.tag_dim > 0
+
+
 def title(config: Config) -> str:
     """The name the reference's CSV gives the model."""
     return {

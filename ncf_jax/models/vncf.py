@@ -1,19 +1,24 @@
 """Variational neural collaborative filtering: rows that know how sure they are.
 
-User and item rows are normal distributions, not points: a row of few ratings stays wide
-and near its prior, one of many ratings narrows. In training a row is drawn anew for
-each example, so that what reads it learns how far it can be trusted; predictions take
-the mean. It is what gives Bayesian factorization machines their edge, by gradients.
+Rows of users and items, and the weights of towers, are normal distributions, not
+points: a row of few ratings stays wide and near its prior, one of many narrows. In
+training it is drawn anew for each example, so that what reads it learns how far it can
+be trusted; predictions take the mean. It is what gives Bayesian factorization machines
+their edge, by gradients.
 
   prediction = mean + user bias + item bias + <user, item> + MLP(user, item, context)
 
-with item = its row + linear towers of genres, tags and release decade, so that an item
-without ratings still has a place. `context` is what `ncf_jax.counting` counted, see
-`ncf_jax.statistics`.
+  user = its row + tower of what they rated
+  item = its row + towers of who rated it, genres, tags and release decade
+
+so that an item without ratings still has a place. A tower is linear, into all of a row,
+the bias too. `context` is what `ncf_jax.counting` counted, see `ncf_jax.statistics`;
+who rated what is `ncf_jax.history`.
 
 Sources: Blundell et al. 2015, https://arxiv.org/abs/1505.05424 (weights as
 distributions); Lim and Teh 2007 (variational matrix factorization); Rendle 2010,
-doi:10.1109/ICDM.2010.127 (features added to factors); He et al. 2017,
+doi:10.1109/ICDM.2010.127 (features added to factors); Koren 2008,
+doi:10.1145/1401890.1401944 (and what was rated); He et al. 2017,
 https://arxiv.org/abs/1708.05031 (factors into an MLP beside their product).
 """
 
@@ -26,15 +31,45 @@ import jax.numpy as jnp
 from ncf_jax import statistics
 from ncf_jax.bits import dropout
 from ncf_jax.config import Config
+from ncf_jax.counting import with_statistics
 from ncf_jax.errors import ConfigError
+from ncf_jax.history import History
 from ncf_jax.models.ncf import linear
-from ncf_jax.types import RATING_MAX, Array, Dataset, ItemFeatures
+from ncf_jax.types import RATING_MAX, Array, Dataset, ItemFeatures, Split
 
 MIDDLE = 3.5  # stars, where the mean starts
-START = 0.1  # standard deviation of a row, and of towers' weights, at first
-NUDGE = 0.01  # and of users' means; items start at nothing, and stay without a rating
-PRIOR = (0.3, 0.4)  # first standard deviations of factors' and biases' priors
-Row = tuple[jax.Array, jax.Array]  # means and log standard deviations [..., D + 1]
+NUDGE = 0.05  # standard deviation of factors' means at first; biases start at 0
+START = 0.1  # a distribution's standard deviation at first
+PRIOR = 0.3  # and its prior's, which is learned for each column
+COUNTED = 7  # numbers of a context, for the MLP's first weights
+
+
+class Tower(nn.Module):
+    """A linear map from features to rows, whose weights are distributions.
+
+    Attributes:
+      width: D + 1, of a row.
+      sure: weights are points.
+    """
+
+    width: int
+    sure: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, drawn: bool = False) -> tuple[jax.Array, Any]:
+        """[..., C] -> rows [..., width], by weights drawn once, or by their means; and
+        the weights' divergence from their prior []."""
+        shape = x.shape[-1], self.width
+        mean = self.param("mean", nudged, shape)
+        if self.sure:
+            return x @ mean, 0.0
+        log_sd = self.param("log_sd", constant(START), shape)
+        prior = self.param("log_prior", constant(PRIOR), shape[1:])
+        weight = mean
+        if drawn:
+            noise = jax.random.normal(self.make_rng("dropout"), shape)
+            weight = mean + jnp.exp(log_sd) * noise
+        return x @ weight, jnp.sum(divergence(mean, log_sd, along(prior, mean)))
 
 
 class VNCF(nn.Module):
@@ -43,13 +78,13 @@ class VNCF(nn.Module):
     Attributes:
       num_users: U.
       num_items: I.
-      side: which of `genres`, `tags` and `year` are added to an item's factors.
+      side: which of `genres`, `tags` and `year` are added to an item's row.
       embedding_dim: D, factors of a row; a row has its bias besides.
       fc1_dim: width of the MLP's first layer; 0: no MLP.
       fc2_dim: of its second.
       dropout_rate: of units after both.
       rows: `variational`, or `point`: means alone, with an L2 penalty.
-      row_penalty: weight of a row's divergence from its prior over its ratings, in
+      row_penalty: weight of divergences from the priors over the number of ratings, in
         squared stars (twice the variance of a rating by the book); of `point` rows the
         factor of the squares of each example's rows.
       counts: whether the MLP reads the context's two counts.
@@ -58,22 +93,20 @@ class VNCF(nn.Module):
       >>> model = VNCF(num_users=3, num_items=2)
       >>> features = ItemFeatures(genres=jnp.ones((2, 4)), tags=jnp.ones((2, 5)))
       >>> user, item = jnp.array([0, 2]), jnp.array([1, 0])
-      >>> variables = model.init(
-      ...     jax.random.key(0), user, item, features, context=jnp.zeros((2, 2))
-      ... )
-      >>> model.apply(variables, user, item, features, context=jnp.zeros((2, 2))).shape
+      >>> variables = model.init(jax.random.key(0), user, item, features)
+      >>> model.apply(variables, user, item, features).shape
       (2,)
     """
 
     num_users: int
     num_items: int
     side: tuple[str, ...] = ("genres", "tags")
-    embedding_dim: int = 32
+    embedding_dim: int = 16
     fc1_dim: int = 128
     fc2_dim: int = 64
     dropout_rate: float = 0.0
     rows: str = "variational"
-    row_penalty: float = 0.8
+    row_penalty: float = 0.6
     counts: bool = True
 
     takes_context = True
@@ -87,30 +120,21 @@ class VNCF(nn.Module):
 
     def setup(self) -> None:
         """Tables, priors, towers and layers."""
-        width = self.embedding_dim + 1
-
-        nudge, nothing = nn.initializers.normal(NUDGE), nn.initializers.zeros
-        narrow = nn.initializers.constant(jnp.log(START))
+        width, sure = self.embedding_dim + 1, self.rows == "point"
         self.mean = self.param("mean", nn.initializers.constant(MIDDLE), ())
-        self.user_mean = self.param("user_mean", nudge, (self.num_users, width))
-        self.item_mean = self.param("item_mean", nothing, (self.num_items, width))
-        if self.rows == "variational":
-            self.user_log_sd = self.param(
-                "user_log_sd", narrow, (self.num_users, width)
-            )
-            self.item_log_sd = self.param(
-                "item_log_sd", narrow, (self.num_items, width)
-            )
-            wide = jnp.full(width, PRIOR[0]).at[-1].set(PRIOR[1])
-            self.user_prior = self.param("user_prior", lambda key: jnp.log(wide))
-            self.item_prior = self.param("item_prior", lambda key: jnp.log(wide))
-        tower = nn.initializers.normal(START)
-        for name in self.side:
-            layer = nn.Dense(self.embedding_dim, use_bias=False, kernel_init=tower)
-            setattr(self, f"{name}_layer", layer)
+        for side, number in (("user", self.num_users), ("item", self.num_items)):
+            shapes = {"mean": (number, width)}
+            starts = {"mean": nudged, "log_sd": constant(START)}
+            if not sure:
+                shapes |= {"log_sd": (number, width), "log_prior": (width,)}
+                starts["log_prior"] = constant(PRIOR)
+            for name, shape in shapes.items():
+                value = self.param(f"{side}_{name}", starts[name], shape)
+                setattr(self, f"{side}_{name}", value)
+        for name in ("rated", "raters", *self.side):
+            setattr(self, f"{name}_tower", Tower(width, sure))
         if self.fc1_dim:
-            # The whole first layer's fan-in but for the context, whose width is data.
-            fan_in = 2 * self.embedding_dim + 8
+            fan_in = 2 * self.embedding_dim + COUNTED
             self.fc1_user = linear(self.fc1_dim, fan_in, use_bias=False)
             self.fc1_item = linear(self.fc1_dim, fan_in, use_bias=False)
             self.fc1_context = linear(self.fc1_dim, fan_in)
@@ -133,42 +157,49 @@ class VNCF(nn.Module):
         rows: tuple[Any, Any],
         features: ItemFeatures,
         *,
-        context: jax.Array,
+        context: Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """Head: rows, the items' features and contexts [..., F] -> prediction [...]."""
-        user, item = rows
-        if train and self.rows == "variational":
-            user, item = (self.draw(row) for row in rows)
-        halves = self.user_half(user), self.item_half(item, features)
-        return self.join(*halves, context=context, train=train)
+        """Head: rows, features with histories, and contexts [..., F] -> [...].
 
-    def draw(self, row: Row) -> Row:
+        With `train` rows and weights are drawn and units dropped by the `dropout` key,
+        and the pair is left out of its own histories.
+        """
+        drawn = train and self.rows == "variational"
+        user, item = (self.draw(row) if drawn else row[0] for row in rows)
+        user = user + self.of_user(features.history, train, drawn)[0]
+        item = item + self.of_item(features, train, drawn)[0]
+        return self.join(*map(self.half, (user, item), (0, 1)), context, train)
+
+    def draw(self, row: tuple[jax.Array, jax.Array]) -> jax.Array:
         """A row drawn from its distribution, by the `dropout` key."""
         mean, log_sd = row
         noise = jax.random.normal(self.make_rng("dropout"), mean.shape)
-        return mean + jnp.exp(log_sd) * noise, log_sd
+        return mean + jnp.exp(log_sd) * noise
 
-    def user_half(self, row: Any) -> jax.Array:
-        """The user's part: first layer, factors and bias [..., fc1_dim + D + 1]."""
-        mean = row[0]
-        if not self.fc1_dim:
-            return mean
-        return jnp.concatenate([self.fc1_user(mean[..., :-1]), mean], axis=-1)
+    def of_user(
+        self, history: History | None, own: bool = False, drawn: bool = False
+    ) -> tuple[Any, Any]:
+        """What towers add to users' rows [..., D + 1], and their divergence []."""
+        if history is None or not history.width:
+            return 0.0, 0.0
+        return self.rated_tower(history.of_user(own), drawn)
 
-    def item_half(self, row: Any, features: ItemFeatures) -> jax.Array:
-        """The item's part, towers included: [..., fc1_dim + D + 1]."""
-        factor, bias = row[0][..., :-1], row[0][..., -1:]
-        for name, value in self.towers(features).items():
-            factor = factor + getattr(self, f"{name}_layer")(value)
-        parts = [factor, bias]
-        if self.fc1_dim:
-            parts.insert(0, self.fc1_item(factor))
-        return jnp.concatenate(parts, axis=-1)
+    def of_item(
+        self, features: ItemFeatures, own: bool = False, drawn: bool = False
+    ) -> tuple[Any, Any]:
+        """What towers add to items' rows [..., D + 1], and their divergence []."""
+        row = total = 0.0
+        for name, value in self.known(features, own).items():
+            more, far = getattr(self, f"{name}_tower")(value, drawn)
+            row, total = row + more, total + far
+        return row, total
 
-    def towers(self, features: ItemFeatures) -> dict[str, jax.Array]:
+    def known(self, features: ItemFeatures, own: bool) -> dict[str, jax.Array]:
         """What each tower sees of items."""
         found = {}
+        if features.history is not None and features.history.width:
+            found["raters"] = features.history.of_item(own)
         if "genres" in self.side:
             number = jnp.sum(features.genres, axis=-1, keepdims=True)
             found["genres"] = features.genres / jnp.maximum(number, 1.0)
@@ -184,12 +215,26 @@ class VNCF(nn.Module):
             found["year"] = (decade == along(statistics.DECADES, decade)) * 1.0
         return found
 
+    def half(self, row: jax.Array, side: int) -> jax.Array:
+        """A row's part of the first layer, and itself: [..., fc1_dim + D + 1]."""
+        if not self.fc1_dim:
+            return row
+        layer = (self.fc1_user, self.fc1_item)[side]
+        return jnp.concatenate([layer(row[..., :-1]), row], axis=-1)
+
+    def user_half(self, row: Any, history: History | None = None) -> jax.Array:
+        """The user's part, outside of training: [..., fc1_dim + D + 1]."""
+        return self.half(row[0] + self.of_user(history)[0], 0)
+
+    def item_half(self, row: Any, features: ItemFeatures) -> jax.Array:
+        """The item's part, towers included: [..., fc1_dim + D + 1]."""
+        return self.half(row[0] + self.of_item(features)[0], 1)
+
     def join(
         self,
         user_half: jax.Array,
         item_half: jax.Array,
-        *,
-        context: jax.Array,
+        context: Array | None = None,
         train: bool = False,
     ) -> jax.Array:
         """Halves and contexts -> prediction [...]."""
@@ -198,12 +243,14 @@ class VNCF(nn.Module):
         product = jnp.sum(user[..., :-1] * item[..., :-1], axis=-1)
         stars = self.mean + product + user[..., -1] + item[..., -1]
         if width:
-            # Logarithms of counts to about -1..1; they are left out of an ablation.
-            first = context[..., :2]
-            first = (first - along(jnp.array([4.0, 3.0]), first)) * self.counts
-            seen = self.fc1_context(jnp.concatenate([first, context[..., 2:]], -1))
-            hidden = nn.relu(user_half[..., :width] + item_half[..., :width] + seen)
-            hidden = nn.relu(self.fc2(self.drop(hidden, train)))
+            hidden = user_half[..., :width] + item_half[..., :width]
+            if context is not None:
+                # Logarithms of counts to about -1..1; an ablation leaves them out.
+                first = context[..., :2]
+                first = (first - along(jnp.array([4.0, 3.0]), first)) * self.counts
+                seen = jnp.concatenate([first, context[..., 2:]], axis=-1)
+                hidden = hidden + self.fc1_context(seen)
+            hidden = nn.relu(self.fc2(self.drop(nn.relu(hidden), train)))
             stars = stars + self.output_layer(self.drop(hidden, train))[..., 0]
         return stars / RATING_MAX
 
@@ -213,23 +260,24 @@ class VNCF(nn.Module):
             return hidden
         return dropout(self.make_rng("dropout"), hidden, self.dropout_rate)
 
-    def penalty(self, rows: tuple[Any, Any], *, context: jax.Array) -> jax.Array:
-        """What each example adds to the loss for its rows: [...].
+    def penalty(self, rows: tuple[Any, Any], features: ItemFeatures) -> jax.Array:
+        """What each example adds to the loss for its rows and all towers: [...].
 
-        A variational row's divergence from its prior, over the number of its ratings
-        that the context counted and the example's own: so that an epoch counts it once,
-        and, since a tenth of ratings are left out of a cross-fitted count, a row of
-        many ratings 1.1 times.
+        A row's divergence from its prior over the number of its ratings, and a tower's
+        over that of all: an epoch counts each once.
         """
         if self.rows == "point":
             user, item = (jnp.sum(jnp.square(row[0]), axis=-1) for row in rows)
             return self.row_penalty * (user + item) / RATING_MAX**2
-        total = jnp.zeros(context.shape[:-1])
-        priors = self.user_prior, self.item_prior
-        for side, (row, prior) in enumerate(zip(rows, priors, strict=True)):
-            ratings = jnp.exp(context[..., side])
+        history = features.history
+        towers = self.of_user(history)[1] + self.of_item(features)[1]
+        total = towers / jnp.maximum(history.number, 1.0)
+        priors = self.user_log_prior, self.item_log_prior
+        counts = history.user_count, history.item_count
+        for row, prior, count in zip(rows, priors, counts, strict=True):
             mean, log_sd = row
-            total += jnp.sum(divergence(mean, log_sd, along(prior, mean)), -1) / ratings
+            far = jnp.sum(divergence(mean, log_sd, along(prior, mean)), axis=-1)
+            total += far / jnp.maximum(count, 1.0)
         return self.row_penalty * total / RATING_MAX**2
 
     def __call__(
@@ -238,12 +286,22 @@ class VNCF(nn.Module):
         item: jax.Array,
         features: ItemFeatures,
         *,
-        context: jax.Array,
+        context: Array | None = None,
         train: bool = False,
     ) -> jax.Array:
         """Predicted rating / 5 of each (user, item): [...]."""
         rows = self.lookup(user, item)
         return self.head(rows, features, context=context, train=train)
+
+
+def nudged(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Means of rows at first: small factors, and biases of 0."""
+    return NUDGE * jax.random.normal(key, shape).at[..., -1].set(0.0)
+
+
+def constant(value: float) -> nn.initializers.Initializer:
+    """The logarithm of `value` everywhere."""
+    return nn.initializers.constant(jnp.log(value))
 
 
 def along(vector: Array, like: jax.Array) -> jax.Array:
@@ -281,6 +339,22 @@ def build(config: Config, dataset: Dataset) -> VNCF:
         row_penalty=config.row_penalty,
         counts="means" in config.statistics,
     )
+
+
+def prepare(config: Config, dataset: Dataset, split: Split) -> Dataset:
+    """The data set as the model wants it: with statistics and histories."""
+    return with_statistics(
+        dataset,
+        split,
+        parts=config.statistics,
+        history=config.history,
+        time=config.time,
+    )
+
+
+def uses_tags(config: Config) -> bool:
+    """Whether the model sees the tags' texts."""
+    return "tags" in config.side or "content" in config.statistics
 
 
 def title(config: Config) -> str:
