@@ -236,10 +236,7 @@ class Config(JudgeConfig):
         only_with=_VNCF,
     )
     history: int = option(
-        32,
-        "Numbers of what each user rated, and who each item (ncf_jax/history.py).",
-        minimum=0,
-        only_with=_VNCF,
+        32, "Width of who rated what (ncf_jax/history.py).", minimum=0, only_with=_VNCF
     )
     time: str = option(
         "none",
@@ -287,9 +284,7 @@ class Config(JudgeConfig):
     tensorboard: bool = option(
         False, "Write TensorBoard event files too.", identity=False
     )
-    keep: int = option(
-        3, "Checkpoints to keep (one is made each epoch).", minimum=1, identity=False
-    )
+    keep: int = option(3, "Checkpoints kept, one an epoch.", minimum=1, identity=False)
 
     def __post_init__(self) -> None:
         """Checks each value, and what two of them together cannot be."""

@@ -18,6 +18,7 @@ Contexts of the user's own ratings are as in training: no rating sees itself, se
 A user's bias has a closed form where it is all that a row is (`bias`).
 """
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -29,9 +30,9 @@ import numpy as np
 import optax
 
 from ncf_jax.errors import RunError
-from ncf_jax.models import apply_head, context_of
+from ncf_jax.models import apply_head, apply_penalty, context_of
 from ncf_jax.models.baselines import Bias, shrunk_mean
-from ncf_jax.newcomers import Given, padded, prepare
+from ncf_jax.newcomers import Given, Whole, padded, prepare
 from ncf_jax.types import RATING_MAX, Array, Dataset, ItemFeatures, Params
 
 STEPS = 200
@@ -166,7 +167,8 @@ def fit_rows(
     def one_user(params: Params, middle: tuple[Any, Any], given: Given) -> Any:
         start, spread = middle
         item, weight = given.item, given.weight
-        known, number = features.rows(item), jnp.maximum(jnp.sum(weight), 1.0)
+        number = jnp.maximum(jnp.sum(weight), 1.0)
+        known = dataclasses.replace(features.rows(item), history=given.history)
         theirs = _lookup(model, params, jnp.zeros_like(item), item)[1]
         if isinstance(model, Bias):
             if not model.users:
@@ -181,8 +183,7 @@ def fit_rows(
             found = apply_head(model, params, rows, known, item.shape, **context)
             value = jnp.square(found - given.target)
             if hasattr(model, "penalty"):
-                variables = {"params": params}
-                extra: Any = model.apply(variables, rows, **context, method="penalty")
+                extra = apply_penalty(model, params, rows, known)
                 extra *= CAUTION if context else 1.0
                 return jnp.sum(weight * (value + extra)) / number
             far = jax.tree.map(
@@ -213,20 +214,29 @@ def score(
     params: Params,
     features: ItemFeatures,
     rows: Any,
-    every: jax.Array | None,
+    every: Whole,
 ) -> jax.Array:
-    """Stars of all items [R, B, I] for rows [R, B, ...] and contexts [B, I, F]."""
+    """Stars of all items [R, B, I] for rows [R, B, ...] and what each user's are."""
     item = jnp.arange(features.genres.shape[0], dtype=jnp.int32)
+    of_items = features.rows(item)
 
     def one_seed(inputs: tuple[Params, Any]) -> jax.Array:
         params, rows = inputs
         theirs = _lookup(model, params, jnp.zeros_like(item), item)[1]
 
-        def one_user(inputs: tuple[Any, jax.Array | None]) -> jax.Array:
-            row, context = inputs
+        def one_user(inputs: tuple[Any, Whole]) -> jax.Array:
+            row, whole = inputs
             both = _beside(row, item.shape), theirs
+            known = of_items
+            if whole.history is not None:
+                beside = dataclasses.replace(
+                    of_items.history,
+                    rated=_beside(whole.history.rated, item.shape),
+                    user_count=_beside(whole.history.user_count, item.shape),
+                )
+                known = dataclasses.replace(of_items, history=beside)
             return apply_head(
-                model, params, both, features, item.shape, context=context
+                model, params, both, known, item.shape, context=whole.context
             )
 
         return jax.lax.map(one_user, (rows, every)) * RATING_MAX

@@ -1,8 +1,8 @@
-"""New users as a model must see them: their ratings padded, and contexts of them.
+"""New users as a model must see them: their ratings padded, contexts and histories.
 
-A context is counted of the user's own ratings with the training items' statistics. As
-in training, a row must not see itself: the context of each given rating is counted of
-the user's other ones. Times of ratings are not looked at.
+Both are counted of the user's own ratings with the training items' statistics. As in
+training, a row must not see itself: the context and the history of each given rating
+are counted of the user's other ones. Times of ratings are not looked at.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from flax import struct
 
 from ncf_jax.counting import PULL, of_rows
 from ncf_jax.errors import RunError
+from ncf_jax.history import History
 from ncf_jax.statistics import NOWHERE, SECONDS, Statistics
 from ncf_jax.types import RATING_MAX, Array, Dataset
 
@@ -32,12 +33,27 @@ class Given:
       target: [B, L] stars / 5.
       weight: [B, L] 1 for a rating and 0 for padding.
       context: [B, L, F] each counted of the user's other ratings; None without.
+      history: [B, L, ...] likewise, with the items' own; None without.
     """
 
     item: Array
     target: Array
     weight: Array
     context: Array | None = None
+    history: History | None = None
+
+
+@struct.dataclass
+class Whole:
+    """What B new users are to a model that asks for any item.
+
+    Attributes:
+      context: [B, I, F] of all items; None for a model that takes none.
+      history: the users' side [B, ...]; None likewise.
+    """
+
+    context: Array | None = None
+    history: History | None = None
 
 
 def padded(length: int) -> int:
@@ -50,8 +66,8 @@ def prepare(
     dataset: Dataset,
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     length: int,
-) -> tuple[Given, jax.Array | None]:
-    """Lists of (items, stars), padded to `length`, and contexts of all items or None.
+) -> tuple[Given, Whole]:
+    """Lists of (items, stars), padded to `length`, and what is asked for all items.
 
     Raises:
       RunError: the model looks at statistics, and the data set has none.
@@ -64,9 +80,9 @@ def prepare(
         weight[mine] = 1.0
     given = Given(item, target, weight)
     if not getattr(model, "takes_context", False):
-        return given, None
-    statistics = dataset.features.statistics
-    if statistics is None:
+        return given, Whole()
+    statistics, known = dataset.features.statistics, dataset.features.history
+    if statistics is None or known is None:
         raise RunError(
             f"{type(model).__name__} looks at statistics of training rows, and the "
             f"data set has none: make it by counting.with_statistics(dataset, split)."
@@ -75,24 +91,46 @@ def prepare(
     for place, (items, stars) in enumerate(pairs):
         if len(items):
             context[place, : len(items)] = left_out(statistics, dataset, items, stars)
-    users = of_new_users(statistics, pairs, length)
-    return dataclasses.replace(given, context=context), users.of_users(
-        jnp.arange(len(pairs))
+    users = of_new_users(statistics, pairs)
+    theirs = new_histories(known, item, weight)
+    others = left_out_histories(known, theirs, item)
+    every = Whole(users.of_users(jnp.arange(len(pairs))), theirs)
+    return dataclasses.replace(given, context=context, history=others), every
+
+
+def new_histories(known: History, item: np.ndarray, weight: np.ndarray) -> History:
+    """The users' side [B, ...] of histories of items [B, L], padded by no weight."""
+    basis = np.asarray(known.item_basis)[item]
+    return History(
+        rated=(basis * weight[..., None]).sum(axis=1),
+        raters=None,
+        user_basis=None,
+        item_basis=None,
+        user_count=weight.sum(axis=1),
+        item_count=None,
+        number=known.number,
+    )
+
+
+def left_out_histories(known: History, user: History, item: np.ndarray) -> History:
+    """Histories [B, L, ...] of new users' items [B, L], each without that item."""
+    theirs = jax.tree.map(np.asarray, known).rows(item)
+    return dataclasses.replace(
+        theirs,
+        rated=user.rated[:, None] - theirs.item_basis,
+        user_basis=np.zeros_like(theirs.item_basis),
+        user_count=np.broadcast_to(user.user_count[:, None] - 1.0, item.shape),
     )
 
 
 def of_new_users(
-    statistics: Statistics,
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
-    length: int = MULTIPLE,
+    statistics: Statistics, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> Statistics:
     """The items' statistics, with new users 0 to B - 1 in place of those of training.
 
     Args:
       statistics: of training rows.
       pairs: items and stars of each user.
-      length: at least the ratings of the user who has most; rows are padded to B times
-        it, so that nothing is compiled for other numbers of ratings.
     """
     count = np.array([len(items) for items, _ in pairs])
     user = np.repeat(np.arange(len(pairs)), count)
@@ -105,17 +143,12 @@ def of_new_users(
     sums, weights = np.zeros((2, len(pairs), content.shape[1]), np.float32)
     np.add.at(sums, user, residual[:, None] * content)
     np.add.at(weights, user, np.abs(content))
-    pad = (0, len(pairs) * length - len(item))
     return dataclasses.replace(
         statistics,
-        start=(np.cumsum(count) - count).astype(np.int32),
-        count=count.astype(np.int32),
-        item=np.pad(item, pad),
-        residual=np.pad(residual, pad),
+        user_count=count.astype(np.float32),
         user_bias=bias.astype(np.float32),
         user_content=sums,
         user_weight=weights,
-        longest=length,
     )
 
 
@@ -128,7 +161,7 @@ def left_out(
     for block in np.array_split(every, -(-(number**2) // PAIRS)):
         others = [every != place for place in block]
         users = of_new_users(
-            statistics, [(item[other], stars[other]) for other in others], number
+            statistics, [(item[other], stars[other]) for other in others]
         )
         rows = dataclasses.replace(
             dataset, user=np.arange(len(block)), item=np.asarray(item)[block]

@@ -33,43 +33,13 @@ from ncf_jax.bits import dropout
 from ncf_jax.config import Config
 from ncf_jax.counting import with_statistics
 from ncf_jax.errors import ConfigError
+from ncf_jax.gaussian import Row, Table, Tower, along, draw
 from ncf_jax.history import History
 from ncf_jax.models.ncf import linear
 from ncf_jax.types import RATING_MAX, Array, Dataset, ItemFeatures, Split
 
 MIDDLE = 3.5  # stars, where the mean starts
-NUDGE = 0.05  # standard deviation of factors' means at first; biases start at 0
-START = 0.1  # a distribution's standard deviation at first
-PRIOR = 0.3  # and its prior's, which is learned for each column
 COUNTED = 7  # numbers of a context, for the MLP's first weights
-
-
-class Tower(nn.Module):
-    """A linear map from features to rows, whose weights are distributions.
-
-    Attributes:
-      width: D + 1, of a row.
-      sure: weights are points.
-    """
-
-    width: int
-    sure: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, drawn: bool = False) -> tuple[jax.Array, Any]:
-        """[..., C] -> rows [..., width], by weights drawn once, or by their means; and
-        the weights' divergence from their prior []."""
-        shape = x.shape[-1], self.width
-        mean = self.param("mean", nudged, shape)
-        if self.sure:
-            return x @ mean, 0.0
-        log_sd = self.param("log_sd", constant(START), shape)
-        prior = self.param("log_prior", constant(PRIOR), shape[1:])
-        weight = mean
-        if drawn:
-            noise = jax.random.normal(self.make_rng("dropout"), shape)
-            weight = mean + jnp.exp(log_sd) * noise
-        return x @ weight, jnp.sum(divergence(mean, log_sd, along(prior, mean)))
 
 
 class VNCF(nn.Module):
@@ -114,23 +84,18 @@ class VNCF(nn.Module):
     @property
     def tables(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Paths of the users' parameters and of the items', as `lookup` orders them."""
-        if self.rows == "point":
-            return ("user_mean",), ("item_mean",)
-        return ("user_mean", "user_log_sd"), ("item_mean", "item_log_sd")
+        names = ("mean",) if self.rows == "point" else ("mean", "log_sd")
+        user, item = (
+            tuple(f"{side}_table/{name}" for name in names) for side in ("user", "item")
+        )
+        return user, item
 
     def setup(self) -> None:
         """Tables, priors, towers and layers."""
         width, sure = self.embedding_dim + 1, self.rows == "point"
         self.mean = self.param("mean", nn.initializers.constant(MIDDLE), ())
-        for side, number in (("user", self.num_users), ("item", self.num_items)):
-            shapes = {"mean": (number, width)}
-            starts = {"mean": nudged, "log_sd": constant(START)}
-            if not sure:
-                shapes |= {"log_sd": (number, width), "log_prior": (width,)}
-                starts["log_prior"] = constant(PRIOR)
-            for name, shape in shapes.items():
-                value = self.param(f"{side}_{name}", starts[name], shape)
-                setattr(self, f"{side}_{name}", value)
+        self.user_table = Table(self.num_users, width, sure)
+        self.item_table = Table(self.num_items, width, sure)
         for name in ("rated", "raters", *self.side):
             setattr(self, f"{name}_tower", Tower(width, sure))
         if self.fc1_dim:
@@ -141,20 +106,15 @@ class VNCF(nn.Module):
             self.fc2 = linear(self.fc2_dim, self.fc1_dim)
             self.output_layer = linear(1, self.fc2_dim)
 
-    def lookup(self, user: jax.Array, item: jax.Array) -> tuple[Any, Any]:
+    def lookup(self, user: jax.Array, item: jax.Array) -> tuple[Row, Row]:
         """Tables: user [...] and item [...] -> of each its rows, means [..., D + 1] and
         log standard deviations likewise; of `point` rows the means alone.
         """
-        if self.rows == "point":
-            return (self.user_mean[user],), (self.item_mean[item],)
-        return (
-            (self.user_mean[user], self.user_log_sd[user]),
-            (self.item_mean[item], self.item_log_sd[item]),
-        )
+        return self.user_table(user), self.item_table(item)
 
     def head(
         self,
-        rows: tuple[Any, Any],
+        rows: tuple[Row, Row],
         features: ItemFeatures,
         *,
         context: Array | None = None,
@@ -166,16 +126,12 @@ class VNCF(nn.Module):
         and the pair is left out of its own histories.
         """
         drawn = train and self.rows == "variational"
-        user, item = (self.draw(row) if drawn else row[0] for row in rows)
+        user, item = (
+            draw(self.make_rng("dropout"), *row) if drawn else row[0] for row in rows
+        )
         user = user + self.of_user(features.history, train, drawn)[0]
         item = item + self.of_item(features, train, drawn)[0]
-        return self.join(*map(self.half, (user, item), (0, 1)), context, train)
-
-    def draw(self, row: tuple[jax.Array, jax.Array]) -> jax.Array:
-        """A row drawn from its distribution, by the `dropout` key."""
-        mean, log_sd = row
-        noise = jax.random.normal(self.make_rng("dropout"), mean.shape)
-        return mean + jnp.exp(log_sd) * noise
+        return self.join(self.half(user, 0), self.half(item, 1), context, train)
 
     def of_user(
         self, history: History | None, own: bool = False, drawn: bool = False
@@ -222,11 +178,11 @@ class VNCF(nn.Module):
         layer = (self.fc1_user, self.fc1_item)[side]
         return jnp.concatenate([layer(row[..., :-1]), row], axis=-1)
 
-    def user_half(self, row: Any, history: History | None = None) -> jax.Array:
+    def user_half(self, row: Row, history: History | None = None) -> jax.Array:
         """The user's part, outside of training: [..., fc1_dim + D + 1]."""
         return self.half(row[0] + self.of_user(history)[0], 0)
 
-    def item_half(self, row: Any, features: ItemFeatures) -> jax.Array:
+    def item_half(self, row: Row, features: ItemFeatures) -> jax.Array:
         """The item's part, towers included: [..., fc1_dim + D + 1]."""
         return self.half(row[0] + self.of_item(features)[0], 1)
 
@@ -260,24 +216,21 @@ class VNCF(nn.Module):
             return hidden
         return dropout(self.make_rng("dropout"), hidden, self.dropout_rate)
 
-    def penalty(self, rows: tuple[Any, Any], features: ItemFeatures) -> jax.Array:
+    def penalty(self, rows: tuple[Row, Row], features: ItemFeatures) -> jax.Array:
         """What each example adds to the loss for its rows and all towers: [...].
 
         A row's divergence from its prior over the number of its ratings, and a tower's
         over that of all: an epoch counts each once.
         """
+        user = self.user_table.price(rows[0])
+        item = self.item_table.price(rows[1])
         if self.rows == "point":
-            user, item = (jnp.sum(jnp.square(row[0]), axis=-1) for row in rows)
             return self.row_penalty * (user + item) / RATING_MAX**2
-        history = features.history
-        towers = self.of_user(history)[1] + self.of_item(features)[1]
-        total = towers / jnp.maximum(history.number, 1.0)
-        priors = self.user_log_prior, self.item_log_prior
-        counts = history.user_count, history.item_count
-        for row, prior, count in zip(rows, priors, counts, strict=True):
-            mean, log_sd = row
-            far = jnp.sum(divergence(mean, log_sd, along(prior, mean)), axis=-1)
-            total += far / jnp.maximum(count, 1.0)
+        seen = features.history
+        towers = self.of_user(seen)[1] + self.of_item(features)[1]
+        total = towers / jnp.maximum(seen.number, 1.0)
+        total += user / jnp.maximum(seen.user_count, 1.0)
+        total += item / jnp.maximum(seen.item_count, 1.0)
         return self.row_penalty * total / RATING_MAX**2
 
     def __call__(
@@ -292,37 +245,6 @@ class VNCF(nn.Module):
         """Predicted rating / 5 of each (user, item): [...]."""
         rows = self.lookup(user, item)
         return self.head(rows, features, context=context, train=train)
-
-
-def nudged(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Means of rows at first: small factors, and biases of 0."""
-    return NUDGE * jax.random.normal(key, shape).at[..., -1].set(0.0)
-
-
-def constant(value: float) -> nn.initializers.Initializer:
-    """The logarithm of `value` everywhere."""
-    return nn.initializers.constant(jnp.log(value))
-
-
-def along(vector: Array, like: jax.Array) -> jax.Array:
-    """A vector [D] at each place of `like` [..., 1] or [..., D]: [..., D]."""
-    return jnp.broadcast_to(vector, (*like.shape[:-1], len(vector)))
-
-
-def divergence(mean: jax.Array, log_sd: jax.Array, log_prior: jax.Array) -> jax.Array:
-    """Kullback-Leibler divergence of N(mean, sd²) from N(0, prior²), each element.
-
-    Example:
-      >>> zero = jnp.zeros(1)
-      >>> divergence(zero, zero, zero).tolist()
-      [0.0]
-      >>> divergence(zero + 2, zero, zero).tolist()
-      [2.0]
-    """
-    ratio = jnp.exp(2 * (log_sd - log_prior)) + jnp.square(mean) * jnp.exp(
-        -2 * log_prior
-    )
-    return 0.5 * (ratio - 1) + log_prior - log_sd
 
 
 def build(config: Config, dataset: Dataset) -> VNCF:
