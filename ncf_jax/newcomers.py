@@ -108,7 +108,7 @@ def new_histories(known: History, item: np.ndarray, weight: np.ndarray) -> Histo
         item_basis=None,
         user_count=weight.sum(axis=1),
         item_count=None,
-        number=known.number,
+        number=np.full(len(item), known.number),  # beside each user
     )
 
 
@@ -120,6 +120,7 @@ def left_out_histories(known: History, user: History, item: np.ndarray) -> Histo
         rated=user.rated[:, None] - theirs.item_basis,
         user_basis=np.zeros_like(theirs.item_basis),
         user_count=np.broadcast_to(user.user_count[:, None] - 1.0, item.shape),
+        number=user.number,
     )
 
 
