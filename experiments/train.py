@@ -113,7 +113,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
 
         state = ncf_jax.fit(
             learner,
-            dataset.interactions(split.train),
+            dataset.interactions(split.train, statistics=config.ranking > 0),
             dataset.interactions(split.valid),
             epochs=config.epochs,
             seeds=members,

@@ -1,5 +1,6 @@
 """Rows -> arrays of one static shape: padded and masked, never dropped."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -62,6 +63,24 @@ def take(data: Interactions, index: jax.Array, weight: jax.Array) -> Batch:
         weight=weight,
         context=None if data.context is None else jnp.asarray(data.context)[index],
     )
+
+
+def against(data: Interactions, batch: Batch, key: jax.Array) -> Batch:
+    """The batch with its users' `other`s: an item at random each, of all.
+
+    Few are items that the user has rated; those are not looked for.
+    """
+    items = data.features.genres.shape[0]
+    item = (bits.words(key, batch.item.shape) % items).astype(batch.item.dtype)
+    known = jax.tree.map(jnp.asarray, data.features)
+    features = known.alone().rows(item, batch.user)
+    if features.history is not None:
+        features = dataclasses.replace(features, history=features.history.joined())
+    context = None
+    if known.statistics is not None:
+        context = known.statistics.of_pairs(batch.user, item)
+    other = dataclasses.replace(batch, item=item, features=features, context=context)
+    return dataclasses.replace(batch, other=other)
 
 
 class UserLists(NamedTuple):

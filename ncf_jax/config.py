@@ -176,6 +176,9 @@ class Config(JudgeConfig):
         choices=("mse", "mae", "huber"),
         only_with=_GRADIENT,
     )
+    ranking: float = option(
+        0.0, "Weight of a ranking loss (BPR).", minimum=0.0, only_with=_GRADIENT
+    )
     optimizer: str = option(
         "adam",
         "adam: L2 added to the gradient, as the reference; adamw: decoupled.",
@@ -281,9 +284,7 @@ class Config(JudgeConfig):
         minimum=0.0,
         only_with=_BIASES,
     )
-    tensorboard: bool = option(
-        False, "Write TensorBoard event files too.", identity=False
-    )
+    tensorboard: bool = option(False, "Write TensorBoard files.", identity=False)
     keep: int = option(3, "Checkpoints kept, one an epoch.", minimum=1, identity=False)
 
     def __post_init__(self) -> None:

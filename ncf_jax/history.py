@@ -13,6 +13,7 @@ Source: Koren 2008, doi:10.1145/1401890.1401944 (SVD++: implicit feedback); Halk
 Martinsson and Tropp 2011, https://arxiv.org/abs/0909.4061 (the singular vectors).
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -36,7 +37,7 @@ class History:
       item_basis: [I, H] orthonormal columns.
       user_count: [U] training rows of each.
       item_count: [I] training rows of each.
-      number: [] of all training rows.
+      number: [] of all training rows; None where one side is.
     """
 
     rated: Array
@@ -45,12 +46,12 @@ class History:
     item_basis: Array
     user_count: Array
     item_count: Array
-    number: Array
+    number: Array | None
 
     @property
     def width(self) -> int:
         """H."""
-        return self.item_basis.shape[-1]
+        return (self.raters if self.rated is None else self.rated).shape[-1]
 
     def rows(self, item: Array | None = None, user: Array | None = None) -> "History":
         """Of `item` [...] and of `user` [...]; of a side that is not given, None."""
@@ -65,7 +66,7 @@ class History:
             item_basis=of(self.item_basis, item),
             user_count=of(self.user_count, user),
             item_count=of(self.item_count, item),
-            number=self.number,
+            number=None if item is None or user is None else self.number,
         )
 
     def of_user(self, own: bool = False) -> Array:
@@ -83,6 +84,19 @@ class History:
         if not own:
             return _mean(self.raters, self.item_count)
         return _mean(self.raters - self.user_basis, self.item_count - 1)
+
+    def joined(self) -> "History":
+        """As if each pair were a training row: what then leaves it out finds the rest.
+
+        For pairs that are none, but are trained on as if they were.
+        """
+        return dataclasses.replace(
+            self,
+            rated=self.rated + self.item_basis,
+            raters=self.raters + self.user_basis,
+            user_count=self.user_count + 1,
+            item_count=self.item_count + 1,
+        )
 
 
 def _mean(total: Array, count: Array) -> Array:

@@ -40,6 +40,7 @@ def learner_of(
         optimizer=optimizer,
         row_wise=row_wise,
         loss=LOSSES[config.loss],
+        ranking=config.ranking,
         batch_size=config.batch_size,
     )
 

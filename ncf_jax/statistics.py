@@ -69,6 +69,15 @@ class Statistics:
         timed = 2 * len(SECONDS) * self.time
         return 2 + 2 * ("means" in self.parts) + len(self.blocks) + timed
 
+    def of_pairs(self, user: jax.Array, item: jax.Array) -> jax.Array:
+        """Contexts [..., F] of pairs that broadcast, at no known time."""
+        found = columns(jnp, jax.tree.map(jnp.asarray, self), user, item)
+        if not self.time:
+            return found
+        nothing = jnp.array([0.0, NOWHERE] * len(SECONDS))
+        nothing = jnp.broadcast_to(nothing, (*found.shape[:-1], len(nothing)))
+        return jnp.concatenate([found, nothing], axis=-1)
+
     def of_users(self, user: jax.Array) -> jax.Array:
         """Contexts [B, I, F] of every item for each user [B], at no known time.
 
@@ -101,11 +110,5 @@ def columns(xp: Any, statistics: Statistics, user: Any, item: Any) -> Any:
 
 @jax.jit
 def _of_users(statistics: Statistics, user: jax.Array) -> jax.Array:
-    s = jax.tree.map(jnp.asarray, statistics)
-    items = jnp.arange(s.item_bias.shape[0])
-    found = jax.lax.map(lambda one: columns(jnp, s, one[None], items), user)
-    if not s.time:
-        return found
-    nothing = jnp.array([0.0, NOWHERE] * len(SECONDS))
-    nothing = jnp.broadcast_to(nothing, (*found.shape[:2], len(nothing)))
-    return jnp.concatenate([found, nothing], axis=-1)
+    items = jnp.arange(statistics.item_bias.shape[0])
+    return jax.lax.map(lambda one: statistics.of_pairs(one[None], items), user)

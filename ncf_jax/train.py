@@ -16,9 +16,9 @@ import numpy as np
 import optax
 
 from ncf_jax import batching
-from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
+from ncf_jax.errors import ConfigError, DataError
 from ncf_jax.evaluate import mean_loss
-from ncf_jax.losses import Loss, mse, per_example
+from ncf_jax.losses import Loss, mse, pairwise, per_example, refuse_non_finite
 from ncf_jax.models import (
     apply,
     apply_head,
@@ -41,7 +41,7 @@ from ncf_jax.types import (
 from ncf_jax.xla import compiler_options
 
 # What a key is for: folded into the root key, so that purposes never share bits.
-INIT, SHUFFLE, DROPOUT = range(3)
+INIT, SHUFFLE, DROPOUT, OTHER = range(4)
 
 
 def make_learner(
@@ -51,6 +51,7 @@ def make_learner(
     optimizer: optax.GradientTransformation | None = None,
     row_wise: RowWise | None = None,
     loss: Loss = mse,
+    ranking: float = 0.0,
     batch_size: int = 512,
 ) -> Learner:
     """Makes a model trainable.
@@ -62,6 +63,7 @@ def make_learner(
       row_wise: one of `optim.ROW_WISE`, which then has the model's tables, and the
         optimizer the rest; None: the optimizer has all.
       loss: (prediction [B], target [B]) -> [B], on ratings / 5.
+      ranking: weight of `losses.pairwise` beside the loss; it has no row-wise form.
       batch_size: B, at most all rows; a model with a closed form sees all as one.
 
     Raises:
@@ -76,6 +78,8 @@ def make_learner(
         ) from None
     if row_wise is not None:
         check_tables(model)
+    if row_wise is not None and ranking:
+        raise ConfigError("--ranking moves other rows, too: leave out --table_update.")
     closed_form = hasattr(model, "solve")
     if optimizer is None:
         optimizer = optax.identity() if closed_form else OPTIMIZERS["adam"](5e-4, 1e-5)
@@ -96,39 +100,35 @@ def make_learner(
             opt_state = jax.tree.map(row_wise.init, tables), optimizer.init(rest)
         return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
-    def weighted(prediction: jax.Array, batch: Batch, penalty: jax.Array | None = None):
-        value = per_example(loss, prediction, batch.rating / RATING_MAX)
-        total = mean = jnp.sum(batch.weight * value)
-        if penalty is not None:
-            mean = total + jnp.sum(batch.weight * penalty)
-        return mean / jnp.sum(batch.weight), total
-
     def batch_mean(params: Params, rows: Any, batch: Batch, key: jax.Array):
-        """Mean of loss and penalty [], and the sum of the loss alone []."""
-        prediction = apply_head(
-            model,
-            params,
-            rows,
-            batch.features,
-            batch.user.shape,
-            context=batch.context,
-            dropout_key=key,
-        )
-        if not hasattr(model, "penalty"):
-            return weighted(prediction, batch)
-        extra = apply_penalty(model, params, rows, batch.features)
-        return weighted(prediction, batch, extra)
+        """Mean of all that is made small [], and the sum of the loss alone []."""
+        known = {"context": batch.context, "dropout_key": key}
+        ids, features = (batch.user, batch.item), batch.features
+        if rows is None:  # a model of one piece: all it must have is __call__
+            found = apply(model, params, *ids, features, **known)
+        else:
+            found = apply_head(model, params, rows, features, ids[0].shape, **known)
+        value = per_example(loss, found, batch.rating / RATING_MAX)
+        whole = total = jnp.sum(batch.weight * value)
+        if hasattr(model, "penalty"):
+            extra = apply_penalty(model, params, rows, features)
+            whole = whole + jnp.sum(batch.weight * extra)
+        if batch.other is not None:
+            other, key = batch.other, jax.random.fold_in(key, OTHER)
+            ids, known = (other.user, other.item), {"context": other.context}
+            against = apply(
+                model, params, *ids, other.features, **known, dropout_key=key
+            )
+            order = pairwise(found, against)
+            whole = whole + ranking * jnp.sum(batch.weight * order)
+        return whole / jnp.sum(batch.weight), total
 
     def batch_loss(params, batch: Batch, key: jax.Array):
-        ids = batch.user, batch.item
+        rows = None
         if hasattr(model, "lookup"):
+            ids = batch.user, batch.item
             rows = model.apply({"params": params}, *ids, method="lookup")
-            return batch_mean(params, rows, batch, key)
-        # A model of one piece: all it must have is __call__.
-        prediction = apply(
-            model, params, *ids, batch.features, context=batch.context, dropout_key=key
-        )
-        return weighted(prediction, batch)
+        return batch_mean(params, rows, batch, key)
 
     def gradient_step(state: TrainState, batch: Batch, key: jax.Array):
         key = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)
@@ -177,7 +177,11 @@ def make_learner(
             batches = batching.epoch_batches(shuffle, num_rows, size)
 
         def body(state: TrainState, rows):
-            return step(state, batching.take(data, *rows), key)
+            batch = batching.take(data, *rows)
+            if ranking and not closed_form:
+                seed = jax.random.fold_in(jax.random.fold_in(key, OTHER), state.step)
+                batch = batching.against(data, batch, seed)
+            return step(state, batch, key)
 
         return jax.lax.scan(body, state, batches)
 
@@ -257,10 +261,10 @@ def fit(
         state, totals = run_epoch(state, train, keys)
         totals_RxS = np.asarray(totals, np.float64)  # waits for the device
         seconds = time.perf_counter() - began
-        _refuse_non_finite(totals_RxS, number, seeds)
+        refuse_non_finite(totals_RxS, number, seeds)
         valid_loss = np.asarray(validate(state.params, valid))
         if num_valid:
-            _refuse_non_finite(valid_loss[:, None], number, seeds, kind="validation")
+            refuse_non_finite(valid_loss[:, None], number, seeds, kind="validation")
         report = EpochReport(
             epoch=number,
             train_loss=totals_RxS.sum(axis=1) / num_rows,
@@ -288,19 +292,3 @@ def compile_epoch(
     epochs = jax.vmap(learner.epoch, in_axes=(0, None, 0))
     epoch = jax.jit(one_epoch if len(keys) == 1 else epochs, donate_argnums=0)
     return epoch.lower(state, data, keys).compile(compiler_options())
-
-
-def _refuse_non_finite(
-    loss_RxS: np.ndarray, epoch: int, seeds: Sequence[int], kind: str = "training"
-) -> None:
-    bad_RxS = ~np.isfinite(loss_RxS)
-    if bad_RxS.any():
-        step = int(np.flatnonzero(bad_RxS.any(axis=0))[0])
-        seed = int(np.flatnonzero(bad_RxS[:, step])[0])
-        value = loss_RxS[seed, step]
-        where = f"at step {step + 1} of" if kind == "training" else "after"
-        raise NonFiniteLossError(
-            f"The {kind} loss of seed {seeds[seed]} became {value} {where} "
-            f"epoch {epoch}, of which no checkpoint is made. Try a smaller "
-            f"--learning_rate, in a new --workdir."
-        )

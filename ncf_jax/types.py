@@ -89,6 +89,8 @@ class Batch:
       rating: [B] float32 stars.
       weight: [B] float32, 1 for a real row and 0 for padding.
       context: [B, F] float32; None without.
+      other: the same users with an item at random each, for a ranking loss; None
+        without. Its ratings mean nothing.
     """
 
     user: Array
@@ -97,6 +99,7 @@ class Batch:
     rating: Array
     weight: Array
     context: Array | None = None
+    other: Any = None
 
 
 @struct.dataclass
@@ -191,13 +194,15 @@ class Dataset:
         """Whether the data was generated; then no figure is a result."""
         return self.name == "synthetic"
 
-    def interactions(self, rows: np.ndarray) -> Interactions:
-        """The interactions at positions `rows` [n]."""
+    def interactions(
+        self, rows: np.ndarray, *, statistics: bool = False
+    ) -> Interactions:
+        """The interactions at positions `rows` [n]; a ranking loss wants statistics."""
         return Interactions(
             user=self.user[rows],
             item=self.item[rows],
             rating=self.rating[rows],
-            features=self.features.alone(),
+            features=self.features if statistics else self.features.alone(),
             context=None if self.context is None else self.context[rows],
         )
 
