@@ -294,6 +294,11 @@ class Config(JudgeConfig):
             raise ConfigError(
                 "--fc1_dim=0 leaves out the MLP, which only --model=vncf can do."
             )
+        if self.ranking and self.time != "none":
+            raise ConfigError(
+                "--ranking compares with pairs that have no time: give --ranking=0 "
+                f"with --time={self.time}."
+            )
 
     def run_name(self) -> str:
         """`<dataset>-<model>-<8 hex digits>`: the same options, the same name."""

@@ -211,6 +211,11 @@ def with_statistics(
     for number in range(min(folds, len(train))):
         rows = train[fold == number]
         out[rows] = context(train[fold != number], rows)[1]
+    # Counts need no parts to leave the row itself out, and are then those of any pair.
+    for column, (side, count) in enumerate(
+        ((dataset.user, whole.user_count), (dataset.item, whole.item_count))
+    ):
+        out[train, column] = np.log1p(count[side[train]] - 1.0)
     features = dataclasses.replace(
         dataset.features, statistics=whole, history=remember(dataset, train, history)
     )

@@ -16,12 +16,10 @@ NAMES = (
     "genres",
     "decade",
     "tags",
-    "neighbours",
 )
 PARTS_OF = {
     "means": ("user bias", "item bias"),
     "content": ("genres", "decade", "tags"),
-    "neighbours": ("neighbours",),
 }
 SECONDS = (60.0, 600.0, 86_400.0)
 
@@ -101,25 +99,6 @@ def residuals(dataset, rows):
     return mean, users, items, [r - mean - users[u] - items[i] for u, i, r in triples]
 
 
-def likeness(dataset, rows, residual):
-    """(i, j) -> signed square of their shrunk correlation over common raters."""
-    by_item = {i: {} for i in range(ITEMS)}
-    for n, left in zip(rows, residual, strict=True):
-        by_item[dataset.item[n]][dataset.user[n]] = left
-
-    def spread(i):
-        squares = [left**2 for left in by_item[i].values()]
-        return np.sqrt(sum(squares) / max(len(squares), 1) + 1e-3)
-
-    def one(i, j):
-        both = set(by_item[i]) & set(by_item[j])
-        product = sum(by_item[i][u] * by_item[j][u] for u in both)
-        found = product / (spread(i) * spread(j) * (len(both) + 20.0))
-        return 0.0 if i == j else np.sign(found) * found**2
-
-    return {(i, j): one(i, j) for i in range(ITEMS) for j in range(ITEMS)}
-
-
 def describe(features, block):
     """What is known of each item, [I, ...]."""
     if block == "genres":
@@ -136,7 +115,6 @@ def describe(features, block):
 def contexts(dataset, seen, pairs):
     """Every column but time's of the context of each (user, item), from rows `seen`."""
     _, users, items, residual = residuals(dataset, seen)
-    near = likeness(dataset, seen, residual)
     known = {name: describe(dataset.features, name) for name in PARTS_OF["content"]}
     out = []
     for user, item in pairs:
@@ -155,9 +133,7 @@ def contexts(dataset, seen, pairs):
             top = sum(left * (x[j] @ x[item]) for j, left in mine)
             weight = sum(np.abs(x[j]) @ np.abs(x[item]) for j, _ in mine)
             row.append(3 * top / (weight + 2.0))
-        top = sum(left * near[item, j] for j, left in mine)
-        weight = sum(abs(near[item, j]) for j, _ in mine)
-        out.append([*row, 2 * top / (weight + 0.05)])
+        out.append(row)
     return np.array(out)
 
 

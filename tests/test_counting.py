@@ -2,14 +2,15 @@
 
 import dataclasses
 
+import chex
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncf_jax import counting
+from ncf_jax import counting, history
 from ncf_jax.counting import around, item_content, observe, of_rows, with_statistics
-from ncf_jax.errors import ConfigError
 from ncf_jax.statistics import PARTS
 from tests.counted import (
     EMPTY_ITEM,
@@ -19,9 +20,9 @@ from tests.counted import (
     PARTS_OF,
     USERS,
     contexts,
+    describe,
     divided,
     every_pair,
-    likeness,
     residuals,
     shuffled,
     times,
@@ -30,8 +31,8 @@ from tests.counted import (
 )
 
 CLOSE = dict(rtol=2e-4, atol=2e-5)
-COUNTS, WEIGHTS = (0, 1), (9, 11, 13)  # columns that no rating changes
-RATED = [n for n in range(14) if n not in (*COUNTS, *WEIGHTS)]
+COUNTS, WEIGHTS = (0, 1), (8, 10, 12)  # columns that no rating changes
+RATED = [n for n in range(13) if n not in (*COUNTS, *WEIGHTS)]
 laws = settings(max_examples=25, deadline=None)
 
 
@@ -65,10 +66,24 @@ class TestColumns:
         for number in range(10):
             rows, seen = split.train[fold == number], split.train[fold != number]
             pairs = list(zip(dataset.user[rows], dataset.item[rows], strict=True))
-            wanted = contexts(dataset, seen, pairs)
-            np.testing.assert_allclose(found.context[rows, :8], wanted, **CLOSE)
-            of_all = contexts(dataset, split.train, pairs)  # the control
-            assert np.abs(found.context[rows, :8] - of_all).max() > 1e-2
+            wanted = contexts(dataset, seen, pairs)[:, 2:]
+            np.testing.assert_allclose(found.context[rows, 2:7], wanted, **CLOSE)
+            of_all = contexts(dataset, split.train, pairs)[:, 2:]  # the control
+            assert np.abs(found.context[rows, 2:7] - of_all).max() > 1e-2
+
+    def test_its_counts_are_of_all_training_rows_but_itself(self, counted):
+        dataset, split, found = counted
+        fold, differ = folds_of(split), 0
+        for place, row in enumerate(split.train):
+            pair = [(dataset.user[row], dataset.item[row])]
+            others = np.delete(split.train, place)
+            wanted = contexts(dataset, others, pair)[:, :2]
+            np.testing.assert_allclose(found.context[[row], :2], wanted, **CLOSE)
+            whole = contexts(dataset, split.train, pair)[:, :2]
+            assert (np.abs(found.context[[row], :2] - whole) > 1e-2).all()  # controls
+            parts = contexts(dataset, split.train[fold != fold[place]], pair)[:, :2]
+            differ += (np.abs(found.context[[row], :2] - parts) > 1e-2).any()
+        assert differ > 0
 
     @pytest.mark.parametrize("time", ["past", "both"])
     def test_those_of_time_equal_the_ones_by_loops(self, counted, time):
@@ -107,45 +122,48 @@ class TestColumns:
 
 
 class TestObserve:
-    def test_mean_biases_and_residuals_are_those_by_loops(self, counted):
+    def test_mean_and_biases_are_those_by_loops(self, counted):
         dataset, split, found = counted
         s = found.features.statistics
-        rows = split.train[np.argsort(dataset.user[split.train], kind="stable")]
-        mean, users, items, residual = residuals(dataset, rows)
+        mean, users, items, _ = residuals(dataset, split.train)
         np.testing.assert_allclose(s.mean, mean, **CLOSE)
         np.testing.assert_allclose(s.user_bias, list(users.values()), **CLOSE)
         np.testing.assert_allclose(s.item_bias, list(items.values()), **CLOSE)
-        np.testing.assert_allclose(s.residual, residual, **CLOSE)
 
-    def test_rows_are_kept_by_user(self, counted):
+    def test_counts_are_those_by_loops(self, counted):
         dataset, split, found = counted
         s = found.features.statistics
-        assert s.count.sum() == len(split.train) == len(s.item) == len(s.residual)
-        for user in range(USERS):
-            mine = split.train[dataset.user[split.train] == user]
-            kept = s.item[s.start[user] : s.start[user] + s.count[user]]
-            np.testing.assert_array_equal(kept, dataset.item[mine])
-        assert s.longest == 64
+        for counts, side in ((s.user_count, "user"), (s.item_count, "item")):
+            mine = getattr(dataset, side)[split.train].tolist()
+            assert counts.tolist() == [mine.count(n) for n in range(len(counts))]
+            every = getattr(dataset, side).tolist()  # the control
+            assert counts.tolist() != [every.count(n) for n in range(len(counts))]
 
-    def test_similarity_is_symmetric_and_nothing_to_itself(self, counted):
+    def test_sums_over_a_user_s_rows_are_those_by_loops(self, counted):
         dataset, split, found = counted
-        s = found.features.statistics.similarity
-        near = likeness(dataset, split.train, residuals(dataset, split.train)[-1])
-        wanted = np.array(list(near.values())).reshape(ITEMS, ITEMS)
-        np.testing.assert_allclose(s, wanted, rtol=1e-3, atol=1e-7)
-        np.testing.assert_array_equal(s, s.T)
-        assert not s.diagonal().any()
-        assert (s > 0).any()
-        assert (s < 0).any()
+        s = found.features.statistics
+        names = PARTS_OF["content"]
+        content = np.hstack([describe(dataset.features, name) for name in names])
+        np.testing.assert_allclose(s.content, content, **CLOSE)
+        top, weight = np.zeros((2, USERS, content.shape[1]))
+        residual = residuals(dataset, split.train)[-1]
+        for n, left in zip(split.train, residual, strict=True):
+            top[dataset.user[n]] += left * content[dataset.item[n]]
+            weight[dataset.user[n]] += np.abs(content[dataset.item[n]])
+        np.testing.assert_allclose(s.user_content, top, **CLOSE)
+        np.testing.assert_allclose(s.user_weight, weight, **CLOSE)
+        assert np.abs(s.user_content - top[::-1]).max() > 1e-2  # the control
 
-    @pytest.mark.parametrize("users", [1, 2, 3])
-    def test_users_at_a_time_change_nothing_but_rounding(self, monkeypatch, users):
+    @pytest.mark.parametrize("rows", [1, 2, 3, 7])
+    def test_rows_at_a_time_change_nothing_but_rounding(self, monkeypatch, rows):
         dataset, split = world(0)
-        whole = observe(dataset, split.train)
-        monkeypatch.setattr(counting, "USERS_AT_ONCE", users)
-        found = observe(dataset, split.train)
-        for name in ("similarity", "user_content", "user_weight"):
-            one, other = getattr(found, name), getattr(whole, name)
+        whole = with_statistics(dataset, split)
+        for module in (counting, history):
+            monkeypatch.setattr(module, "AT_ONCE", rows)
+        found = with_statistics(dataset, split)
+        np.testing.assert_allclose(found.context, whole.context, rtol=1e-4, atol=1e-6)
+        for name in ("user_content", "user_weight"):
+            one, other = (getattr(x.features.statistics, name) for x in (found, whole))
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
             assert one.any()
 
@@ -157,20 +175,6 @@ class TestObserve:
             for rows in (split.train, mixed)
         )
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
-
-    def test_too_many_items_for_neighbours_are_refused_in_a_sentence(self, monkeypatch):
-        dataset, split = world(0)
-        monkeypatch.setattr(counting, "MOST_ITEMS", ITEMS - 1)
-        with pytest.raises(ConfigError) as error:
-            observe(dataset, split.train)
-        assert str(error.value) == (
-            "--statistics=neighbours wants at most 8 items, since it keeps a number "
-            "for each two of them; found 9. Leave neighbours out, or raise "
-            "--min_item_ratings."
-        )
-        observe(dataset, split.train, ("means", "content"))  # the control
-        monkeypatch.setattr(counting, "MOST_ITEMS", ITEMS)
-        observe(dataset, split.train)
 
 
 class TestItemContent:
@@ -265,9 +269,11 @@ class TestRatingsHeldOut:
             with_statistics(one, split, time=time) for one in (dataset, other)
         )
         assert before.context.tobytes() == after.context.tobytes()
-        one, two = (x.features.statistics for x in (before, after))
-        assert one.residual.tobytes() == two.residual.tobytes()
-        assert one.similarity.tobytes() == two.similarity.tobytes()
+        one, two = (
+            [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(x.features)]
+            for x in (before, after)
+        )
+        assert one == two
 
     def test_those_of_train_enter_all(self, time):  # the control
         dataset, split = world(0)
@@ -280,37 +286,37 @@ class TestRatingsHeldOut:
 
 
 class TestAround:
-    def found(self, past, residual=None, time=None):
-        """Of every row, with other residuals or times of the training rows."""
+    def found(self, past, rating=None):
+        """Of every row, with other ratings but the same biases."""
         dataset, split = world(2)
         rows = np.arange(len(dataset.user))
         s = observe(dataset, split.train, ())
-        if residual is not None:
-            s = s.replace(residual=residual(s.residual))
+        if rating is not None:
+            dataset = with_ratings(dataset, rows, rating(dataset.rating))
         return dataset, split, around(s, dataset, split.train, rows, past), rows
 
     def test_the_past_is_blind_to_what_is_later_or_at_the_same_second(self):
         dataset, split, before, rows = self.found(past=True)
-        seen = split.train[np.argsort(dataset.user[split.train], kind="stable")]
+        seen = np.isin(rows, split.train)
         same = later = 0
         for row in rows:
-            hidden = dataset.time[seen] >= dataset.time[row]
-            mine = dataset.user[seen] == dataset.user[row]
-            equal = dataset.time[seen] == dataset.time[row]
-            same += (mine & equal & (seen != row)).sum()
+            hidden = dataset.time >= dataset.time[row]
+            mine = seen & (dataset.user == dataset.user[row])
+            equal = dataset.time == dataset.time[row]
+            same += (mine & equal & (rows != row)).sum()
             later += (mine & hidden & ~equal).sum()
 
-            def other(residual, hidden=hidden):
-                return np.where(hidden, 1e3, residual).astype(np.float32)
+            def other(rating, hidden=hidden):
+                return np.where(hidden, 1e3, rating).astype(np.float32)
 
-            after = self.found(past=True, residual=other)[2]
+            after = self.found(past=True, rating=other)[2]
             np.testing.assert_array_equal(after[row], before[row])
         assert same > 0
         assert later > 0
 
     def test_it_sees_what_is_earlier(self):  # the control
         before = self.found(past=True)[2]
-        after = self.found(past=True, residual=lambda x: x + 1)[2]
+        after = self.found(past=True, rating=lambda x: x + 1)[2]
         assert (before[:, 0::2] != after[:, 0::2]).any()
         np.testing.assert_array_equal(before[:, 1::2], after[:, 1::2])
 
@@ -350,10 +356,10 @@ class TestGaps:
         assert np.isfinite(found.context).all()
         mine = found.context[dataset.user == EMPTY_USER]
         assert len(mine)
-        assert not mine[:, [0, 2, 4, 5, 6, 7, 8, 10, 12]].any()
+        assert not mine[:, [0, 2, 4, 5, 6, 7, 9, 11]].any()
         theirs = found.context[dataset.item == EMPTY_ITEM]
         assert len(theirs)
-        assert not theirs[:, [1, 3, 7]].any()
+        assert not theirs[:, [1, 3]].any()
         assert theirs[:, 4].any()  # but its genres have a history
 
     def test_without_training_rows_nothing_is_known_and_nothing_fails(self):
@@ -361,7 +367,7 @@ class TestGaps:
         rows = np.arange(len(dataset.user))
         split = divided(rows[:0], rows[::2], rows[1::2])
         found = with_statistics(dataset, split, time="both")
-        assert not found.context[:, :9].any()
+        assert not found.context[:, :8].any()
         assert found.features.statistics.mean == 3.5
         assert np.isfinite(found.context).all()
 
@@ -401,14 +407,37 @@ class TestWithStatistics:
         np.testing.assert_array_equal(one[held_out], other[held_out])
         assert (one != other).any()
 
-    def test_more_folds_leave_fewer_rows_out(self):
+    def test_as_many_folds_as_rows_leave_out_the_row_alone(self):
         dataset, split = world(0)
-        lone = with_statistics(dataset, split, folds=len(split.train)).context
-        count = np.bincount(dataset.user[split.train], minlength=USERS)
-        wanted = count[dataset.user[split.train]] - 1
-        np.testing.assert_allclose(np.expm1(lone[split.train, 0]), wanted, atol=1e-5)
-        few = with_statistics(dataset, split, folds=2).context
-        assert np.expm1(few[split.train, 0]).mean() < wanted.mean() - 1
+        lone, few = (
+            with_statistics(dataset, split, folds=folds).context
+            for folds in (len(split.train), 2)
+        )
+        for place, row in enumerate(split.train):
+            pair = [(dataset.user[row], dataset.item[row])]
+            wanted = contexts(dataset, np.delete(split.train, place), pair)
+            np.testing.assert_allclose(lone[[row]], wanted, **CLOSE)
+            assert np.abs(few[row] - wanted).max() > 1e-2  # the control
+
+    def test_the_number_of_folds_changes_no_count_and_no_row_held_out(self):
+        dataset, split = world(0)
+        one, other = (
+            with_statistics(dataset, split, folds=folds).context for folds in (2, 10)
+        )
+        held_out = np.concatenate([split.valid, split.test])
+        np.testing.assert_array_equal(one[held_out], other[held_out])
+        np.testing.assert_array_equal(one[:, :2], other[:, :2])
+        assert (one[split.train, 2:] != other[split.train, 2:]).any(axis=1).all()
+
+    @pytest.mark.parametrize("width", [0, 3])
+    def test_the_history_is_of_training_rows_and_as_wide_as_asked(self, width):
+        dataset, split = world(0)
+        found = with_statistics(dataset, split, history=width).features.history
+        wanted = history.remember(dataset, split.train, width)
+        assert found.width == width
+        chex.assert_trees_all_equal(found, wanted)
+        other = history.remember(dataset, split.test, width)  # the control
+        assert (found.user_count != other.user_count).any()
 
     def test_contexts_of_pairs_do_not_read_a_rating(self):
         dataset, split = world(0)
