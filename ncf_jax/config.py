@@ -219,10 +219,7 @@ class Config(JudgeConfig):
         only_with=_VNCF,
     )
     row_penalty: float = option(
-        0.6,
-        "Weight of variational rows' divergence, or of point rows' squares.",
-        minimum=0.0,
-        only_with=_VNCF,
+        0.6, "Weight of rows' divergence or squares.", minimum=0.0, only_with=_VNCF
     )
     side: tuple[str, ...] = option(
         ("genres", "tags", "year"),
@@ -291,13 +288,10 @@ class Config(JudgeConfig):
         """Checks each value, and what two of them together cannot be."""
         super().__post_init__()
         if self.fc1_dim == 0 and self.model != "vncf":
-            raise ConfigError(
-                "--fc1_dim=0 leaves out the MLP, which only --model=vncf can do."
-            )
+            raise ConfigError("--fc1_dim=0, no MLP, is a thing of --model=vncf alone.")
         if self.ranking and self.time != "none":
             raise ConfigError(
-                "--ranking compares with pairs that have no time: give --ranking=0 "
-                f"with --time={self.time}."
+                f"--time={self.time} wants --ranking=0: pairs at random have no time."
             )
 
     def run_name(self) -> str:

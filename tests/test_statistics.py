@@ -39,10 +39,13 @@ class TestOfUsers:
         wanted = of_rows(s, pairs, rows)
         if time:  # far from every rating
             far = dataclasses.replace(pairs, time=np.full(len(rows), 10**11))
+            fields = ("user", "item", "rating", "time")
             beyond = dataclasses.replace(
                 far,
-                user=np.concatenate([dataset.user, pairs.user]),
-                time=np.concatenate([dataset.time, far.time]),
+                **{
+                    name: np.concatenate([getattr(x, name) for x in (dataset, far)])
+                    for name in fields
+                },
             )
             rows = rows + len(dataset.user)
             near = around(s, beyond, split.train, rows, past=False)
