@@ -7,7 +7,10 @@ is that row in H numbers, by the matrix's leading singular vectors:
   rated [U, H]   of a user, the sum over the items they rated of `item_basis`
   raters [I, H]  of an item, the sum over its users of `user_basis`
 
-Sums, so that one row can be left out of them: a training row must not see itself.
+Sums, so that one row can be left out of them: a training row must not see itself. The
+basis is of all training rows, so a trace of which pairs were trained on is left in it,
+of no rating; on validation rows, bases that were cross-fitted as `counting` does with
+contexts were no better.
 
 Source: Koren 2008, doi:10.1145/1401890.1401944 (SVD++: implicit feedback); Halko,
 Martinsson and Tropp 2011, https://arxiv.org/abs/0909.4061 (the singular vectors).
@@ -21,7 +24,7 @@ from flax import struct
 
 from ncf_jax.types import Array, Dataset
 
-SPARE = 8  # directions more than are kept, so that those that are have settled
+SPARE = 8  # directions more than are kept, which settle last
 SWEEPS = 6  # of orthogonal iteration
 AT_ONCE = 2**18  # rows that are summed at a time
 
