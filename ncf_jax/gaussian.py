@@ -28,16 +28,19 @@ class Table(nn.Module):
       number: U or I.
       width: D + 1, of a row; the last is its bias.
       sure: rows are points.
+      nothing: means start at 0, and stay there of rows that nobody looks up.
     """
 
     number: int
     width: int
     sure: bool = False
+    nothing: bool = False
 
     def setup(self) -> None:
         """Rows and their prior."""
         shape = self.number, self.width
-        self.mean = self.param("mean", nudged, shape)
+        start = nn.initializers.zeros if self.nothing else nudged
+        self.mean = self.param("mean", start, shape)
         if not self.sure:
             self.log_sd = self.param("log_sd", constant(START), shape)
             self.log_prior = self.param("log_prior", constant(PRIOR), shape[1:])

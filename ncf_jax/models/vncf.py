@@ -95,7 +95,7 @@ class VNCF(nn.Module):
         width, sure = self.embedding_dim + 1, self.rows == "point"
         self.mean = self.param("mean", nn.initializers.constant(MIDDLE), ())
         self.user_table = Table(self.num_users, width, sure)
-        self.item_table = Table(self.num_items, width, sure)
+        self.item_table = Table(self.num_items, width, sure, nothing=True)
         for name in ("rated", "raters", *self.side):
             setattr(self, f"{name}_tower", Tower(width, sure))
         if self.fc1_dim:
