@@ -66,20 +66,25 @@ def take(data: Interactions, index: jax.Array, weight: jax.Array) -> Batch:
 
 
 def against(data: Interactions, batch: Batch, key: jax.Array) -> Batch:
-    """The batch with its users' `other`s: an item at random each, of all.
+    """The batch with its users' `other`s: an item at random each.
 
-    Few are items that the user has rated; those are not looked for.
+    Few are items that the user has rated; those are not looked for. Where histories
+    tell, items without a training row have no weight: that nobody has rated them yet
+    would else be learned as that they are bad.
     """
     items = data.features.genres.shape[0]
     item = (bits.words(key, batch.item.shape) % items).astype(batch.item.dtype)
     known = jax.tree.map(jnp.asarray, data.features)
     features = known.alone().rows(item, batch.user)
+    weight = batch.weight
     if features.history is not None:
+        weight = weight * (features.history.item_count > 0)
         features = dataclasses.replace(features, history=features.history.joined())
     context = None
     if known.statistics is not None:
         context = known.statistics.of_pairs(batch.user, item)
-    other = dataclasses.replace(batch, item=item, features=features, context=context)
+    known_as = {"features": features, "context": context, "weight": weight}
+    other = dataclasses.replace(batch, item=item, **known_as)
     return dataclasses.replace(batch, other=other)
 
 

@@ -104,10 +104,15 @@ def observe(
         user_content=sum_by(user, users, product).astype(single),
         user_weight=sum_by(user, users, size).astype(single),
         mean=single(mean),
+        fewest=np.array([_fewest(user_count), _fewest(item_count)], single),
         blocks=blocks,
         parts=tuple(parts),
         time=time,
     )
+
+
+def _fewest(count: np.ndarray) -> int:
+    return int(count[count > 0].min(initial=count.max(initial=0)))
 
 
 def of_rows(statistics: Statistics, dataset: Dataset, rows: np.ndarray) -> np.ndarray:

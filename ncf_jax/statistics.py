@@ -46,6 +46,8 @@ class Statistics:
       user_content: [U, C] sums of residuals times content over the user's rows: stars.
       user_weight: [U, C] sums of the content's absolute values.
       mean: [] of all rows, stars.
+      fewest: [2] ratings of any user and of any item that has some; a context never
+        says fewer, since nothing was trained on what fewer would mean.
       blocks: where genres, decades and tags begin and end among the C.
       parts: which of `PARTS` a context has.
       time: whether it has the six numbers of time, too.
@@ -59,6 +61,7 @@ class Statistics:
     user_content: Array
     user_weight: Array
     mean: Array
+    fewest: Array
     blocks: tuple[tuple[int, int], ...] = struct.field(pytree_node=False)
     parts: tuple[str, ...] = struct.field(pytree_node=False)
     time: bool = struct.field(pytree_node=False)
@@ -96,7 +99,10 @@ def columns(xp: Any, statistics: Statistics, user: Any, item: Any) -> Any:
       item: [...] index, of a shape that broadcasts with it.
     """
     s, shape = statistics, xp.broadcast_shapes(user.shape, item.shape)
-    found = [xp.log1p(s.user_count)[user], xp.log1p(s.item_count)[item]]
+    found = [
+        xp.log1p(xp.maximum(s.user_count, s.fewest[0]))[user],
+        xp.log1p(xp.maximum(s.item_count, s.fewest[1]))[item],
+    ]
     if "means" in s.parts:
         found += [s.user_bias[user], s.item_bias[item]]
     for begin, end in s.blocks:

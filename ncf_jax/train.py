@@ -120,7 +120,7 @@ def make_learner(
                 model, params, *ids, other.features, **known, dropout_key=key
             )
             order = pairwise(found, against)
-            whole = whole + ranking * jnp.sum(batch.weight * order)
+            whole = whole + ranking * jnp.sum(other.weight * order)
         return whole / jnp.sum(batch.weight), total
 
     def batch_loss(params, batch: Batch, key: jax.Array):

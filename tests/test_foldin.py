@@ -1,6 +1,8 @@
 """Folding in: a known user's ratings find about the known user's scores, more ratings
 find better ones, and nothing else - padding, other users - changes anything."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from ncf_jax import prepare as prepare_data
 from ncf_jax import split as divide
 from ncf_jax.catalogue import score_catalogue
 from ncf_jax.models import with_context
+from ncf_jax.newcomers import left_out
 
 WORLD = dict(
     dataset="synthetic",
@@ -64,6 +67,11 @@ def lists(dataset, rows, users):
     return [dataset.item[each] for each in mine], [
         dataset.rating[each] for each in mine
     ]
+
+
+def user_rows(params):
+    """The users' tables as rows [R, U, ...] of `vncf`."""
+    return tuple(params["user_table"][name] for name in ("mean", "log_sd"))
 
 
 def test_who_gives_a_known_users_ratings_is_scored_like_that_user(trained):
@@ -158,10 +166,104 @@ def test_without_ratings_it_is_the_mean_of_the_users_rows(vncf):
     features = jax.tree.map(jnp.asarray, dataset.features.alone())
     middle = foldin._middle(model, params, weight)
     rows = foldin.fit_rows(model, params, features, given, middle)
-    wanted = np.asarray(params["user_mean"])[:, known].mean(axis=1)
-    np.testing.assert_allclose(np.asarray(rows[0])[:, 0], wanted, atol=1e-5)
-    assert every.shape[:2] == (1, dataset.num_items)
-    assert len(known) < dataset.num_users, "control: some users have no row there"
+    for leaf, name in zip(rows, ("mean", "log_sd"), strict=True):
+        table = np.asarray(params["user_table"][name])
+        wanted = table[:, known].mean(axis=1)
+        np.testing.assert_allclose(np.asarray(leaf)[:, 0], wanted, atol=1e-5)
+    everyone = np.asarray(params["user_table"]["mean"]).mean(axis=1)
+    assert np.abs(everyone - rows[0][:, 0]).max() > 1e-3, "control: others have no part"
+    assert every.context.shape[:2] == (1, dataset.num_items)
+    assert every.history.rated.shape[0] == 1
+    assert not every.history.rated.any()
+
+
+def test_a_known_users_own_row_is_scored_as_that_user(vncf):
+    model, params, dataset, parts = vncf
+    users = np.array([2, 9])
+    pairs = list(zip(*lists(dataset, parts.train, users), strict=True))
+    every = foldin.prepare(model, dataset, pairs, 64)[1]
+    rows = jax.tree.map(lambda table: table[:, users], user_rows(params))
+    alone = jax.tree.map(jnp.asarray, dataset.features.alone())
+    features = jax.tree.map(jnp.asarray, dataset.features)
+    found = np.asarray(foldin.score(model, params, alone, rows, every))
+    wanted = score_catalogue(model, params, jnp.asarray(users), features)
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+    # Controls: the row, the context and the history are each looked at.
+    turned = jax.tree.map(lambda x: x[::-1], every)
+    for other in (
+        foldin.score(model, params, alone, [x[:, ::-1] for x in rows], every),
+        foldin.score(model, params, alone, rows, every.replace(context=turned.context)),
+        foldin.score(model, params, alone, rows, every.replace(history=turned.history)),
+    ):
+        assert np.abs(other - found).max() > 0.01
+
+
+@pytest.fixture(scope="module")
+def slope(vncf):
+    model, params, dataset, parts = vncf
+    (item,), (stars,) = lists(dataset, parts.train, [5])
+    number, one = len(item), jax.tree.map(lambda x: x[0], params)
+    known = dataset.features.history
+    seen = known.rows(item, np.full_like(item, 5))
+    context = left_out(dataset.features.statistics, dataset, item, stars)
+    alone = dataset.features.alone().rows(item)
+    history = dataclasses.replace(  # the user's, each of all items but one
+        seen,
+        rated=np.stack(
+            [known.item_basis[np.delete(item, k)].sum(axis=0) for k in range(number)]
+        ),
+        user_count=np.full(number, number - 1.0, np.float32),
+    )
+    theirs = model.apply({"params": one}, item, item, method="lookup")[1]
+    prior = one["user_table"]["log_prior"]
+
+    def slope(mean, caution, fewer=0):
+        """Of the mean of the row, the largest in size."""
+
+        def loss(mean):
+            row = jnp.broadcast_to(mean, (len(item), len(mean)))
+            found = model.apply(
+                {"params": one},
+                ((row, jnp.zeros_like(row)), theirs),
+                dataclasses.replace(alone, history=history),
+                context=context,
+                method="head",
+            )
+            far = 0.5 * jnp.sum(jnp.square(mean / jnp.exp(prior)))
+            cost = caution * model.row_penalty * far / (number - fewer) / 25
+            return jnp.mean(jnp.square(found - stars / 5)) + cost
+
+        return float(jnp.abs(jax.grad(loss)(mean)).max())
+
+    return slope
+
+
+@pytest.fixture(scope="module")
+def rows(vncf):
+    """Means of the row at first and of the row that is found."""
+    model, params, dataset, parts = vncf
+    pairs = list(zip(*lists(dataset, parts.train, [5]), strict=True))
+    given = foldin.prepare(model, dataset, pairs, 64)[0]
+    features = jax.tree.map(jnp.asarray, dataset.features.alone())
+    middle = foldin._middle(model, params, foldin._weight_of_users(dataset, None))
+    found = foldin.fit_rows(model, params, features, given, middle)
+    return middle[0][0][0], found[0][0, 0]
+
+
+class TestWhatARowMinimises:
+    """Its loss, written down again for one seed and one user."""
+
+    def test_its_slope_has_vanished(self, slope, rows):
+        start, found = rows
+        assert slope(found, foldin.CAUTION) < 0.01 * slope(start, foldin.CAUTION)
+
+    def test_caution_and_the_number_of_ratings_are_part_of_it(self, slope, rows):
+        # Controls: another caution, or as many ratings as one of them sees.
+        found = rows[1]
+        here = slope(found, foldin.CAUTION)
+        assert slope(found, 2 * foldin.CAUTION) > 10 * here
+        assert slope(found, foldin.CAUTION / 2) > 10 * here
+        assert slope(found, foldin.CAUTION, fewer=1) > 3 * here
 
 
 def test_more_steps_would_find_about_the_same_row(trained, monkeypatch):

@@ -1,9 +1,12 @@
 """New users judged after their first ratings: whose rows are given and whose are asked,
 what is refused, and that figures are written as any other reading is."""
 
+import dataclasses
 import json
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -55,6 +58,69 @@ class TestDivide:
             folded.divide(run.dataset, run.split, 10_000)
 
 
+class TestPredict:
+    @staticmethod
+    def score(user):
+        """A number of its own for each pair, as of two seeds."""
+        one = 1000 * np.asarray(user)[:, None] + np.arange(1000)
+        return np.stack([one, -one])
+
+    def test_each_row_gets_the_score_of_its_pair(self, run, monkeypatch):
+        dataset = run.dataset
+        rows = np.random.default_rng(0).permutation(len(dataset.user))[:200]
+        wanted = 1000 * dataset.user[rows] + dataset.item[rows]
+        asked = []
+
+        def score(user):
+            asked.append(len(user))
+            return self.score(user)
+
+        for most in (folded.AT_ONCE, 3):
+            monkeypatch.setattr(folded, "AT_ONCE", most)
+            found = folded.predict(score, dataset, rows)
+            np.testing.assert_array_equal(found, [wanted, -wanted])
+            assert max(asked[-5:]) <= most
+        assert len(asked) > 10, "control: several blocks"
+
+
+def test_networks_of_an_ensemble_are_averaged(run):
+    given = folded.divide(run.dataset, run.split, 5)
+    users = np.unique(run.dataset.user[given.test])[:2]
+    other = jax.tree.map(lambda x: 1.1 * x, run.params)
+    pair = jax.tree.map(lambda *x: jnp.concatenate(x), run.params, other)
+    one, two = (
+        folded.scorer(run._replace(params=params), given)(users)
+        for params in (run.params, other)
+    )
+    for members, wanted in ((2, (one + two) / 2), (1, np.concatenate([one, two]))):
+        config = dataclasses.replace(run.config, ensemble=members)
+        both = run._replace(params=pair, config=config)
+        found = folded.scorer(both, given)(users)
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+    assert np.abs(one - two).max() > 0.05, "control: networks differ"
+
+
+def test_only_the_given_rows_are_looked_at(run):
+    # The canary: stars of the rows that are asked about are changed, then one given.
+    given = folded.divide(run.dataset, run.split, 5)
+    user = run.dataset.user[given.test[0]]
+    asked = run.dataset.rating.copy()
+    asked[given.test] = 5.5 - asked[given.test]
+    first = np.setdiff1d(given.train, run.split.train)
+    first = first[run.dataset.user[first] == user]
+    told = run.dataset.rating.copy()
+    told[first] = 5.5 - told[first]
+
+    def score(rating):
+        dataset = dataclasses.replace(run.dataset, rating=rating)
+        return folded.scorer(run._replace(dataset=dataset), given)(np.array([user]))
+
+    before = score(run.dataset.rating)
+    np.testing.assert_array_equal(score(asked), before)
+    assert np.abs(score(told) - before).max() > 0.01, "control"
+
+
 def test_predictions_are_those_of_the_users_folded_in_alone(run):
     dataset, given = run.dataset, folded.divide(run.dataset, run.split, 5)
     found = folded.predict(folded.scorer(run, given), dataset, given.test)
@@ -67,8 +133,11 @@ def test_predictions_are_those_of_the_users_folded_in_alone(run):
         train=run.split.train,
     )
     mine = dataset.user[given.test] == user
-    wanted = alone[:, dataset.item[given.test[mine]]]
-    np.testing.assert_allclose(found[:, mine], wanted, atol=2e-3)
+    items = dataset.item[given.test[mine]]
+    np.testing.assert_allclose(found[:, mine], alone[:, items], atol=2e-3)
+    none = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    stranger = ncf_jax.foldin.fold_in(run.model, run.params, dataset, *none)
+    assert np.abs(found[:, mine] - stranger[:, items]).max() > 0.01, "control"
 
 
 @pytest.mark.parametrize("candidates", ["rated", "catalogue"])
