@@ -117,6 +117,12 @@ def contexts(dataset, seen, pairs):
     _, users, items, residual = residuals(dataset, seen)
     known = {name: describe(dataset.features, name) for name in PARTS_OF["content"]}
     out = []
+
+    def number(ids, one):
+        """Rows of `one`, but not fewer than of anyone who has some."""
+        counts = {other: sum(ids[n] == other for n in seen) for other in ids[seen]}
+        return max(counts.get(one, 0), min(counts.values(), default=0))
+
     for user, item in pairs:
         mine = [
             (dataset.item[n], left)
@@ -124,8 +130,8 @@ def contexts(dataset, seen, pairs):
             if dataset.user[n] == user
         ]
         row = [
-            np.log(1 + len(mine)),
-            np.log(1 + sum(dataset.item[n] == item for n in seen)),
+            np.log(1 + number(dataset.user, user)),
+            np.log(1 + number(dataset.item, item)),
             users[user],
             items[item],
         ]

@@ -356,11 +356,24 @@ class TestGaps:
         assert np.isfinite(found.context).all()
         mine = found.context[dataset.user == EMPTY_USER]
         assert len(mine)
-        assert not mine[:, [0, 2, 4, 5, 6, 7, 9, 11]].any()
+        assert not mine[:, [2, 4, 5, 6, 7, 9, 11]].any()
         theirs = found.context[dataset.item == EMPTY_ITEM]
         assert len(theirs)
-        assert not theirs[:, [1, 3]].any()
+        assert not theirs[:, 3].any()
         assert theirs[:, 4].any()  # but its genres have a history
+
+    def test_and_count_as_the_ones_with_fewest(self):
+        dataset, split = world(0)
+        found = with_statistics(dataset, split)
+        for column, ids, empty in (
+            (0, dataset.user, EMPTY_USER),
+            (1, dataset.item, EMPTY_ITEM),
+        ):
+            counts = np.bincount(ids[split.train])
+            fewest = counts[counts > 0].min()
+            values = found.context[ids == empty, column]
+            np.testing.assert_allclose(values, np.log1p(fewest), rtol=1e-6)
+            assert (counts > fewest).any()  # the control
 
     def test_without_training_rows_nothing_is_known_and_nothing_fails(self):
         dataset, _ = world(0)
@@ -382,8 +395,12 @@ class TestGaps:
         for row in few.train:  # counted from all the others
             others = few.train[few.train != row]
             pair = [(dataset.user[row], dataset.item[row])]
-            wanted = contexts(dataset, others, pair)
-            np.testing.assert_allclose(found.context[[row]], wanted, **CLOSE)
+            wanted = contexts(dataset, others, pair)[0, 2:]
+            np.testing.assert_allclose(found.context[row, 2:], wanted, **CLOSE)
+            counts = [
+                (ids[others] == ids[row]).sum() for ids in (dataset.user, dataset.item)
+            ]
+            np.testing.assert_allclose(found.context[row, :2], np.log1p(counts))
 
 
 class TestWithStatistics:

@@ -1,5 +1,5 @@
-"""Normal weights: the divergence is its integral, draws have the distribution's moments,
-and a table and a tower are lookups and products that a loop repeats."""
+"""Normal weights: the divergence is its integral, draws have the distribution's
+moments, and a table and a tower are lookups and products that a loop repeats."""
 
 import functools
 

@@ -59,7 +59,9 @@ class TestAgainst:
         batch = batch_of(data)
         other = batching.against(data, batch, jax.random.key(0)).other
         np.testing.assert_array_equal(other.user, batch.user)
-        np.testing.assert_array_equal(other.weight, batch.weight)
+        seen = dataset.features.history.item_count[np.asarray(other.item)] > 0
+        np.testing.assert_array_equal(other.weight, batch.weight * seen)
+        assert not seen.all()  # the control: an item that nobody has rated yet
         assert other.item.dtype == batch.item.dtype
         again = batching.against(data, batch, jax.random.key(1)).other
         assert (np.asarray(other.item) != again.item).any()

@@ -93,10 +93,13 @@ def test_those_without_a_row_have_finite_contexts():
     dataset, split = world(0)
     found = np.asarray(observe(dataset, split.train, PARTS, True).of_users(EVERYONE))
     assert np.isfinite(found).all()
-    assert not found[EMPTY_USER][:, [0, 2, 4, 5, 6]].any()
-    assert not found[:, EMPTY_ITEM][:, [1, 3]].any()
-    assert found[0][:, [0, 2, 4, 5, 6]].any(axis=0).all()  # the controls
-    assert found[:, 0][:, [1, 3]].any(axis=0).all()
+    assert not found[EMPTY_USER][:, [2, 4, 5, 6]].any()
+    assert not found[:, EMPTY_ITEM][:, 3].any()
+    assert found[0][:, [2, 4, 5, 6]].any(axis=0).all()  # the controls
+    assert found[:, 0][:, 3].any(axis=0).all()
+    for column, axis in ((0, (1, 2)), (1, (0, 2))):  # as few as the one with fewest
+        each = found[..., [column]].max(axis=axis)
+        assert each[(EMPTY_USER, EMPTY_ITEM)[column]] == each.min() > 0
 
 
 @pytest.mark.parametrize("parts", [(), PARTS], ids=["nothing", "all"])
