@@ -1,10 +1,10 @@
 """The tree cannot lie: who imports whom, who writes files, how large a file is.
 
 The order is the house's: types, options, config, errors <- bits, xla, data, batching,
-statistics, counting, models, losses, optim, metrics <- train, learners, catalogue,
-lists, judge, evaluate, newcomers, foldin, recommend, samples, checkpoint, results,
-per_user, trackers, report, pictures, runs, comparison, compare, formats, pages <-
-experiments.
+statistics, history, counting, gaussian, models, losses, optim, metrics <- train,
+learners, catalogue, lists, judge, evaluate, newcomers, foldin, recommend, samples,
+checkpoint, results, per_user, trackers, report, pictures, runs, comparison, compare,
+formats, pages <- experiments.
 """
 
 import ast
@@ -26,7 +26,9 @@ TIER = {
     "xla": 1,
     "batching": 1,
     "statistics": 1,
+    "history": 1,
     "counting": 1,
+    "gaussian": 1,
     "models": 1,
     "losses": 1,
     "optim": 1,
