@@ -112,7 +112,7 @@ def test_the_network_may_be_given_nothing_besides(name):
 
 def test_only_one_network_can_do_without_its_hidden_layers():
     assert Config(model="vncf", fc1_dim=0).fc1_dim == 0
-    with pytest.raises(ConfigError, match=r"--fc1_dim=0 .* --model=vncf"):
+    with pytest.raises(ConfigError, match=r"--fc1_dim=0, .* --model=vncf"):
         Config(fc1_dim=0)
 
 

@@ -56,7 +56,7 @@ class Biases(nn.Module):
 class Penalized(Biases):
     """The same, with the squares of its rows as a penalty."""
 
-    def penalty(self, rows):
+    def penalty(self, rows, features):
         return self.pull * sum(jnp.sum(jnp.square(row), axis=-1) for row in rows)
 
 

@@ -511,6 +511,8 @@ def configs(draw):
             values[field.name] = draw(values_of(field))
     if values["model"] == "ncf":  # it cannot do without
         values["fc1_dim"] = max(values["fc1_dim"], 1)
+    if values.get("time", "none") != "none":  # pairs at random have no time
+        values["ranking"] = 0.0
     return Config(**values)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ncf_jax.config import Config
+from ncf_jax.errors import ConfigError
 from ncf_jax.learners import learner_of
 from ncf_jax.models import MODELS, apply, baselines, make_model, title
 from ncf_jax.models.baselines import Bias, shrunk_mean
@@ -196,9 +197,14 @@ def test_every_model_of_the_registry_keeps_the_contract(tiny_dataset):
         assert len(rows) == 2, name
         head = model.apply(variables, rows, features, method="head")
         assert head.shape == (2,), name
-        np.testing.assert_array_equal(
-            head, apply(model, variables["params"], users, items, features)
-        )
+        arguments = variables["params"], users, items, features
+        if getattr(model, "takes_context", False):  # the library asks for one
+            with pytest.raises(ConfigError, match="with_statistics"):
+                apply(model, *arguments)
+            whole = model.apply(variables, *arguments[1:])
+        else:
+            whole = apply(model, *arguments)
+        np.testing.assert_array_equal(head, whole)
 
 
 def test_each_baseline_fits_better_than_the_simpler_one(tiny_dataset, tiny_split):

@@ -198,6 +198,10 @@ def test_only_what_makes_a_model_is_searched():
 )
 def test_the_spaces_of_the_repository_are_possible_with_its_studies(path):
     folder = ROOT / "experiments" / "configs"
-    for name in ("ncf_tags", "ncf_genres", "ncf_ratings", "quickstart"):
+    studies = {
+        "ncf": ("ncf_tags", "ncf_genres", "ncf_ratings", "quickstart"),
+        "vncf": ("best", "best_ensemble"),
+    }
+    for name in studies[path.stem]:
         base = flags.parse(Config, [f"--flagfile={folder / name}.flags"])
         assert read(path, base)
