@@ -8,12 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import ncf_jax
+from ncf_jax import Config
 from ncf_jax.counting import with_statistics
+from ncf_jax.errors import ConfigError
 from ncf_jax.history import History
-from ncf_jax.models import apply_penalty, divide
+from ncf_jax.models import apply, apply_penalty, divide, make_model, vncf, with_context
 from ncf_jax.models.vncf import VNCF
 from ncf_jax.types import ItemFeatures
 from tests import counted
+from tests.conftest import TINY
+from tests.counted import divided, shuffled
 
 USERS, ITEMS, G, T, B, F, D, H = 7, 5, 4, 3, 6, 7, 8, 2
 SIZES = dict(num_users=USERS, num_items=ITEMS, embedding_dim=D, fc1_dim=12, fc2_dim=6)
@@ -37,6 +42,8 @@ KNOWN = {
     "no contexts": dict(context=False),
     "nothing": dict(history=False, context=False),
 }
+# Compiled once and run for a moment: what takes time here is XLA's own work.
+QUICK = {"xla_backend_optimization_level": 0}
 every = pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
 
 
@@ -78,14 +85,19 @@ def init(model, seed=0, **known):
     return jax.tree.unflatten(tree, moved)
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames=("method", "train"))
+@functools.partial(
+    jax.jit,
+    static_argnums=0,
+    static_argnames=("method", "train"),
+    compiler_options=QUICK,
+)
 def run(model, params, *arguments, key=None, **how):
     """A method of the model, compiled once for all tests."""
     rngs = None if key is None else {"dropout": key}
     return model.apply({"params": params}, *arguments, rngs=rngs, **how)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
 def pieces(model, params, user, item, features, context):
     """The prediction, and the ways to put it together: one compilation for all."""
 
@@ -169,7 +181,7 @@ class TestEachKind:
     def test_the_forward_pass_equals_the_one_by_hand(self, options, known):
         model = VNCF(**SIZES | options)
         params, pairs = init(model, **known), batch(**known)
-        found = pieces(model, params, *pairs)["whole"]
+        found = run(model, params, *pairs[:3], context=pairs[3])
         assert found.shape == (B,)
         wanted = by_hand(model, params, *pairs)
         np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-6)
@@ -358,7 +370,9 @@ class TestPenalty:
         params, (user, item, features, _) = init(model), batch()
         rows = run(model, params, user, item, method="lookup")
         once, double = (
-            apply_penalty(m, params, rows, features)
+            jax.jit(apply_penalty, static_argnums=0, compiler_options=QUICK)(
+                m, params, rows, features
+            )
             for m in (model, dataclasses.replace(model, row_penalty=1.2))
         )
         np.testing.assert_allclose(double, 2 * once, rtol=1e-6)
@@ -450,11 +464,10 @@ class TestDraw:
         key = jax.random.key(0)
 
         def total(params):
-            return jnp.sum(
-                run(model, params, *ids, context=context, train=train, key=key)
-            )
+            known = dict(context=context, train=train, rngs={"dropout": key})
+            return jnp.sum(model.apply({"params": params}, *ids, **known))
 
-        slope = jax.jit(jax.grad(total))(init(model))
+        slope = jax.jit(jax.grad(total), compiler_options=QUICK)(init(model))
         for name in DRAWN:
             assert slope[name]["log_sd"].any() == train, name
             assert slope[name]["mean"].any(), name  # the control
@@ -522,12 +535,21 @@ class TestOwnHistory:
             assert (np.abs(half - alone) > 1e-5).mean() > 0.9
 
 
+@functools.cache
+def first(rows):
+    """Parameters at first."""
+    model = VNCF(**SIZES, side=SIDE, rows=rows)
+    *ids, context = batch()
+    start = jax.jit(
+        lambda key: model.init(key, *ids, context=context)["params"],
+        compiler_options=QUICK,
+    )
+    return start(jax.random.key(0))
+
+
 class TestStart:
-    def params(self, **options):
-        model = VNCF(**SIZES | dict(side=SIDE) | options)
-        *ids, context = batch()
-        start = jax.jit(lambda key: model.init(key, *ids, context=context)["params"])
-        return start(jax.random.key(0))
+    def params(self, rows="variational"):
+        return first(rows)
 
     def test_items_start_at_nothing_so_that_a_new_one_is_its_features(self):
         assert not self.params()["item_table"]["mean"].any()
@@ -556,3 +578,339 @@ class TestStart:
         for name in DRAWN:
             assert set(point[name]) == {"mean"}
             np.testing.assert_array_equal(point[name]["mean"], whole[name]["mean"])
+
+
+SMALL = dict(
+    model="vncf",
+    epochs=1,
+    batch_size=256,
+    embedding_dim=4,
+    fc1_dim=8,
+    fc2_dim=4,
+    history=3,
+    dropout=0.1,
+    learning_rate=1e-2,
+)
+PARTS = {}  # of each configuration its compiled functions
+
+
+def compiled(config, model, data, number):
+    """Start and epoch; a second training of the same shapes compiles nothing."""
+    if (config, model, number) not in PARTS:
+        features = jax.tree.map(jnp.asarray, data.features)
+        learner = ncf_jax.learner_of(config, model, features, num_rows=number)
+        PARTS[config, model, number] = (
+            jax.jit(learner.init, compiler_options=QUICK),
+            jax.jit(lambda *given: learner.epoch(*given), compiler_options=QUICK),
+        )
+    return PARTS[config, model, number]
+
+
+def trained(dataset, split, **options):
+    """Model, parameters before and after an epoch [1, ...], and data with contexts."""
+    config = Config(**TINY | SMALL | options)
+    data = with_context(config, dataset, split)
+    model = make_model(config, data)
+    init, epoch = compiled(config, model, data, len(split.train))
+    key = jax.random.key(0)
+    state = init(key)
+    train = jax.tree.map(jnp.asarray, data.interactions(split.train))
+    after, losses = epoch(state, train, key)
+    assert np.isfinite(losses).all()
+    start, end = (
+        jax.tree.map(lambda x: np.array(x)[None], x.params) for x in (state, after)
+    )
+    return model, start, end, data
+
+
+def stars(model, params, data, rows, features=None, context=None):
+    """Predictions [n] of rows, with other features or contexts if given."""
+    one = data.interactions(rows)
+    return ncf_jax.predict(
+        model,
+        params,
+        one.user,
+        one.item,
+        one.features if features is None else features,
+        context=one.context if context is None else context,
+    )[0]
+
+
+SWITCHES = {
+    "nothing": {},
+    "no side, past times": dict(side=(), time="past"),
+    "no statistics, no histories": dict(
+        statistics=(), history=0, table_update="catch_up"
+    ),
+    "genres and means": dict(side=("genres",), statistics=("means",)),
+    "point rows": dict(rows="point", row_penalty=0.02, table_update="lazy"),
+    "no MLP, all times": dict(fc1_dim=0, time="both"),
+}
+
+
+@pytest.fixture(scope="module", params=SWITCHES)
+def switched(request, tiny_dataset, tiny_split):
+    """One epoch with each switch thrown."""
+    options = SWITCHES[request.param]
+    config = Config(**TINY | SMALL | options)
+    return config, *trained(tiny_dataset, tiny_split, **options)
+
+
+class TestSwitches:
+    def test_the_network_learns(self, switched, tiny_split):
+        _, model, start, params, data = switched
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
+        assert np.isfinite(stars(model, params, data, tiny_split.valid)).all()
+        rows = tiny_split.train
+        before, after = (
+            np.sqrt(np.mean((stars(model, x, data, rows) - data.rating[rows]) ** 2))
+            for x in (start, params)
+        )
+        assert after < data.rating[rows].std() * 1.05
+        assert after < before
+        assert params["item_table"]["mean"].any()
+
+    def test_towers_are_those_of_side_and_history(self, switched, tiny_split):
+        config, model, _, params, data = switched
+        wanted = {*config.side, *(("rated", "raters") if config.history else ())}
+        for name in TOWERS:
+            assert (f"{name}_tower" in params) == (name in wanted)
+        known, history = data.features, data.features.history
+        others = {
+            "genres": known.replace(genres=1 - known.genres),
+            "tags": known.replace(tags=known.tags + 1),
+            "year": known.replace(year=known.year + 10),
+            "rated": known.replace(history=history.replace(rated=-history.rated)),
+            "raters": known.replace(history=history.replace(raters=-history.raters)),
+        }
+        before = stars(model, params, data, tiny_split.test)
+        for name, features in others.items():
+            after = stars(model, params, data, tiny_split.test, features)
+            assert (before != after).any() == (name in wanted), name
+
+    def test_contexts_are_those_of_statistics_and_time(self, switched, tiny_split):
+        config, model, _, params, data = switched
+        widths = {"means": 2, "content": 3}
+        wanted = 2 + sum(widths[part] for part in config.statistics)
+        wanted += 0 if config.time == "none" else 6
+        assert data.context.shape[1] == wanted
+        rows = tiny_split.test
+        before = stars(model, params, data, rows)
+        for column in range(wanted):
+            context = data.context[rows].copy()
+            context[:, column] += 3
+            after = stars(model, params, data, rows, context=context)
+            reads = config.fc1_dim and (column > 1 or "means" in config.statistics)
+            assert (before != after).any() == bool(reads)
+
+    def test_weights_are_distributions_or_points(self, switched):
+        config, model, start, params, _ = switched
+        sure = config.rows == "point"
+        names = {"mean"} if sure else {"mean", "log_sd", "log_prior"}
+        for name in DRAWN:
+            if name not in params:
+                continue
+            assert set(params[name]) == names
+            for part, value in params[name].items():  # they have moved
+                assert (value != start[name][part]).any(), (name, part)
+        tables = divide(model, jax.tree.map(lambda x: x[0], params))[0]
+        assert len(tables[0]) == len(tables[1]) == (1 if sure else 2)
+
+    def test_the_mlp_is_there_or_not(self, switched):
+        config, _, _, params, _ = switched
+        layers = {"fc1_user", "fc1_item", "fc1_context", "fc2", "output_layer"}
+        assert layers & set(params) == (layers if config.fc1_dim else set())
+
+    def test_a_catalogue_s_scores_are_predictions_of_pairs_with_all_that_is_known(
+        self, switched
+    ):
+        config, model, _, params, data = switched
+        users = np.array([3, 0, 11])
+        found = ncf_jax.score_catalogue(model, params, users, data.features)
+        assert found.shape == (1, 3, data.num_items)
+        found = found.reshape(1, -1)
+        user, item = (
+            x.reshape(-1)
+            for x in np.meshgrid(users, np.arange(data.num_items), indexing="ij")
+        )
+        context = np.asarray(data.features.statistics.of_users(users))
+        context = context.reshape(len(user), -1)
+
+        def by_pairs(features, context):
+            return ncf_jax.predict(model, params, user, item, features, context=context)
+
+        wanted = by_pairs(data.features, context)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+        # The controls: another user, other histories, other contexts.
+        assert np.abs(found - np.roll(wanted, data.num_items)).max() > 1e-3
+        history = jax.tree.map(np.zeros_like, data.features.history)
+        other = by_pairs(data.features.replace(history=history), context)
+        assert (np.abs(found - other).max() > 1e-3) == bool(config.history)
+        other = by_pairs(data.features, context[::-1])
+        reads = bool(config.fc1_dim and config.statistics)
+        assert (np.abs(found - other).max() > 1e-3) == reads
+
+
+class TestColdItems:
+    COLD = (4, 17)
+
+    def split(self, dataset, split):
+        """The split with all rows of two items moved to test."""
+        cold = np.isin(dataset.item, self.COLD)
+        train, valid = (rows[~cold[rows]] for rows in (split.train, split.valid))
+        rest = np.setdiff1d(np.arange(len(cold)), np.concatenate([train, valid]))
+        return divided(train, valid, rest)
+
+    @pytest.mark.parametrize(
+        "options",
+        [dict(table_update="dense"), dict(table_update="lazy", fc1_dim=0)],
+        ids=["dense", "lazy, no MLP"],
+    )
+    def test_they_keep_a_row_of_nothing_and_are_scored_from_features(
+        self, tiny_dataset, tiny_split, options
+    ):
+        split = self.split(tiny_dataset, tiny_split)
+        model, _, params, data = trained(
+            tiny_dataset, split, weight_decay=1e-3, **options
+        )
+        cold, means = np.array(self.COLD), params["item_table"]["mean"][0]
+        assert not means[cold].any()
+        warm = np.unique(data.item[split.train])
+        assert means[warm].any(axis=1).all()  # the control
+        assert not data.features.history.raters[cold].any()
+        rows = split.test[np.isin(data.item[split.test], cold)]
+        assert len(rows)
+        before = stars(model, params, data, rows)
+        genres = data.features.genres.copy()
+        genres[cold] = 1 - genres[cold]
+        other = data.features.replace(genres=genres)
+        assert (stars(model, params, data, rows, other) != before).all()
+        warm_rows = split.test[np.isin(data.item[split.test], warm)]
+        np.testing.assert_array_equal(
+            stars(model, params, data, warm_rows, other),
+            stars(model, params, data, warm_rows),
+        )
+
+
+class TestNothingLeaks:
+    def params(self, dataset, split):
+        return trained(dataset, split, time="both")[2]
+
+    def test_training_never_reads_a_rating_of_valid_or_test(
+        self, tiny_dataset, tiny_split
+    ):
+        before = self.params(tiny_dataset, tiny_split)
+        rows = np.concatenate([tiny_split.valid, tiny_split.test])
+        other = shuffled(tiny_dataset, rows)
+        assert (other.rating != tiny_dataset.rating).sum() > 50
+        after = self.params(other, tiny_split)
+        jax.tree.map(np.testing.assert_array_equal, before, after)
+        learnt = self.params(shuffled(tiny_dataset, tiny_split.train), tiny_split)
+        moved = jax.tree.map(lambda x, y: (x != y).any(), before, learnt)
+        assert all(jax.tree.leaves(moved))  # the control
+
+
+class TestErrors:
+    def test_years_that_are_not_there_are_asked_for_in_a_sentence(self):
+        user, item, features, context = batch()
+        features = features.replace(year=None)
+
+        def shapes(side):
+            model, key = VNCF(**SIZES, side=side), jax.random.key(0)
+            return jax.eval_shape(
+                lambda: model.init(key, user, item, features, context=context)
+            )
+
+        with pytest.raises(ConfigError, match=r"leave year out of --side\.") as caught:
+            shapes(("genres", "year"))
+        assert "\n" not in str(caught.value)
+        assert shapes(("genres",))  # the control
+
+    def test_a_context_that_is_not_there_is_asked_for_in_a_sentence(self):
+        model = VNCF(**SIZES, side=SIDE)
+        user, item, features, context = batch()
+        with pytest.raises(ConfigError, match=r"counting\.with_statistics") as caught:
+            apply(model, init(model), user, item, features)
+        assert "\n" not in str(caught.value)
+        call = jax.jit(apply, static_argnums=0, compiler_options=QUICK)
+        found = call(model, init(model), user, item, features, context=context)
+        assert found.shape == (B,)  # the control
+
+
+def test_build_takes_sizes_from_the_data_and_the_rest_from_the_options(tiny_dataset):
+    config = Config(
+        model="vncf",
+        embedding_dim=9,
+        fc1_dim=5,
+        fc2_dim=4,
+        side=("year",),
+        rows="point",
+        row_penalty=0.3,
+        statistics=("content",),
+    )
+    found = vncf.build(config, tiny_dataset)
+    assert found == VNCF(
+        num_users=tiny_dataset.num_users,
+        num_items=tiny_dataset.num_items,
+        side=("year",),
+        embedding_dim=9,
+        fc1_dim=5,
+        fc2_dim=4,
+        dropout_rate=config.dropout,
+        rows="point",
+        row_penalty=0.3,
+        counts=False,
+    )
+    other = dataclasses.replace(config, statistics=("means",))
+    assert vncf.build(other, tiny_dataset).counts
+
+
+@pytest.mark.parametrize("time", ["none", "past"])
+def test_prepare_counts_what_the_options_ask_for(time):
+    dataset, split = counted.world(0)
+    config = Config(model="vncf", statistics=("content",), history=4, time=time)
+    how = dict(parts=("content",), history=4, time=time)
+    found = vncf.prepare(config, dataset, split)
+    wanted = with_statistics(dataset, split, **how)
+    for one, other in (
+        (found.context, wanted.context),
+        (found.features, wanted.features),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert found.features.history.width == 4
+    # The controls: of any other option it would differ.
+    fewer, wider, timed = (
+        with_statistics(dataset, split, **how | change)
+        for change in (dict(parts=()), dict(history=5), dict(time="both"))
+    )
+    assert fewer.context.shape != found.context.shape
+    assert wider.features.history.width != found.features.history.width
+    assert not np.array_equal(timed.context, found.context)
+
+
+@pytest.mark.parametrize(
+    ("side", "statistics", "wanted"),
+    [
+        (SIDE, ("means", "content"), True),
+        (("tags",), (), True),
+        (("genres", "year"), ("content",), True),
+        (("genres", "year"), ("means",), False),
+        ((), (), False),
+    ],
+)
+def test_tags_are_used_by_their_tower_or_by_the_content(side, statistics, wanted):
+    config = Config(model="vncf", side=side, statistics=statistics)
+    assert vncf.uses_tags(config) is wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({}, "VNCF"),
+        (dict(ensemble=5), "5 VNCF"),
+        (dict(time="past"), "VNCF, past times"),
+        (dict(ensemble=2, time="both"), "2 VNCF, times"),
+    ],
+)
+def test_the_title_says_what_of_time_it_sees_and_how_many_are_averaged(options, title):
+    assert vncf.title(Config(model="vncf", **options)) == title
