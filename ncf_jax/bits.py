@@ -1,8 +1,8 @@
-"""Random bits by hashing a counter: dropout and shuffling at the price of a few ops.
+"""Random bits by hashing a counter: dropout, shuffling and noise for a few ops.
 
 `jax.random` draws with threefry, which costs a third of a training step on a CPU, and
-shuffles by sorting, which costs more than a step. Neither dropout nor the order of
-rows needs bits of that quality. Here the i-th word is a hash of i and the key: the key
+shuffles by sorting, which costs more than a step. Neither dropout, nor the order of
+rows, nor the noise of weights needs bits of that quality. Here the i-th word is a hash of i and the key: the key
 is still JAX's, folded by purpose and step, so everything is as reproducible as before;
 no state, no sort, and the same bits on every device.
 
@@ -57,6 +57,24 @@ def dropout(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
     keep = jnp.concatenate([low >= below, high >= below], axis=-1)[..., :width]
     scale = 65536 / (65536 - below)
     return jnp.where(keep, x * scale, 0.0)
+
+
+def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Standard normal numbers of `shape`: two of two words, none beyond 5.9.
+
+    Source: Box and Muller 1958, doi:10.1214/aoms/1177706645.
+
+    Example:
+      >>> float(jnp.std(normal(jax.random.key(0), (100, 100))).round(2))
+      1.0
+    """
+    size = math.prod(shape)
+    pair = words(key, (2, (size + 1) // 2))
+    radius_at, angle_at = ((pair >> 8).astype(jnp.float32) + 0.5) * 2.0**-24
+    radius = jnp.sqrt(-2 * jnp.log(radius_at))
+    angle = 2 * math.pi * angle_at
+    both = jnp.concatenate([radius * jnp.cos(angle), radius * jnp.sin(angle)])
+    return both[:size].reshape(shape)
 
 
 def permutation(key: jax.Array, n: int) -> jax.Array:

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ncf_jax.bits import normal
 from ncf_jax.types import Array
 
 NUDGE = 0.05  # standard deviation of factors' means at first; biases start at 0
@@ -102,7 +103,7 @@ def along(vector: Array, like: jax.Array) -> jax.Array:
 
 def draw(key: jax.Array, mean: jax.Array, log_sd: jax.Array) -> jax.Array:
     """One number for each distribution: [...]."""
-    return mean + jnp.exp(log_sd) * jax.random.normal(key, mean.shape)
+    return mean + jnp.exp(log_sd) * normal(key, mean.shape)
 
 
 def divergence(mean: jax.Array, log_sd: jax.Array, log_prior: jax.Array) -> jax.Array:
