@@ -2,9 +2,9 @@
 
 `jax.random` draws with threefry, which costs a third of a training step on a CPU, and
 shuffles by sorting, which costs more than a step. Neither dropout, nor the order of
-rows, nor the noise of weights needs bits of that quality. Here the i-th word is a hash of i and the key: the key
-is still JAX's, folded by purpose and step, so everything is as reproducible as before;
-no state, no sort, and the same bits on every device.
+rows, nor the noise of weights needs bits of that quality. Here the i-th word is a hash
+of i and the key: the key is still JAX's, folded by purpose and step, so everything is
+as reproducible as before; no state, no sort, and the same bits on every device.
 
 The hash is "lowbias32", a multiply-xorshift mixer found by exhaustive search for small
 bias: https://nullprogram.com/blog/2018/07/31/.

@@ -130,6 +130,66 @@ class TestWords:
         assert (plain[0] != plain[1]).all()
 
 
+class TestNormal:
+    n = 2**17
+
+    def test_they_are_of_the_normal_distribution(self):
+        found = np.asarray(bits.normal(KEY, (self.n,)), np.float64)
+        assert abs(found.mean()) < SIGMAS / math.sqrt(self.n)
+        assert abs(found.var() - 1) < SIGMAS * math.sqrt(2 / self.n)
+        assert abs((found**4).mean() - 3) < SIGMAS * math.sqrt(96 / self.n)
+        assert stats.kstest(found, "norm").pvalue > 1e-3
+        assert stats.kstest(1.02 * found, "norm").pvalue < 1e-3  # the control
+
+    def test_tails_are_those_of_the_distribution(self):
+        found = np.abs(np.asarray(bits.normal(KEY, (self.n,))))
+        for edge in (2.0, 3.0, 4.0):
+            wanted = 2 * stats.norm.sf(edge) * self.n
+            assert abs((found > edge).sum() - wanted) < SIGMAS * math.sqrt(wanted)
+        assert np.isfinite(found).all()
+        assert found.max() < 5.9
+
+    def test_the_two_of_a_pair_and_neighbours_do_not_tell_of_each_other(self):
+        half = self.n // 2
+        cosine, sine = np.asarray(bits.normal(KEY, (2, half)), np.float64)
+        assert abs((cosine * sine).mean()) < SIGMAS / math.sqrt(half)
+        # Of independent normals the squares are uncorrelated too; of a pair on a circle
+        # of one radius, the control, they are not.
+        squares = np.corrcoef(cosine**2, sine**2)[0, 1]
+        assert abs(squares) < SIGMAS / math.sqrt(half)
+        circle = np.hypot(cosine, sine)
+        control = np.corrcoef((cosine / circle) ** 2, (sine / circle) ** 2)[0, 1]
+        assert control == pytest.approx(-1.0)
+        for lag in (1, 2, 64):
+            between = (cosine[:-lag] * cosine[lag:]).mean()
+            assert abs(between) < SIGMAS / math.sqrt(half)
+
+    def test_words_at_either_end_give_finite_numbers(self, monkeypatch):
+        for word in (0, 1, 2**32 - 1):
+
+            def same(key, shape, word=word):
+                return jnp.full(shape, word, jnp.uint32)
+
+            monkeypatch.setattr(bits, "words", same)
+            found = np.abs(np.asarray(bits.normal(KEY, (2,))))
+            assert np.isfinite(found).all()
+            assert found.max() < 5.9
+
+    @pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3, 4), (0,)])
+    def test_any_shape_odd_or_empty(self, shape):
+        found = bits.normal(KEY, shape)
+        assert found.shape == shape
+        assert found.dtype == jnp.float32
+        assert len(np.unique(found)) == found.size
+
+    def test_they_are_the_same_under_vmap_and_others_of_another_key(self):
+        keys = jnp.stack(step_keys())
+        plain = np.stack([bits.normal(key, (7, 3)) for key in keys])
+        found = jax.vmap(lambda key: bits.normal(key, (7, 3)))(keys)
+        np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-6)
+        assert (plain[0] != plain[1]).all()
+
+
 class TestDropout:
     rows = 4000
 

@@ -196,6 +196,13 @@ class TestTable:
         (mean,) = run(model, params, INDEX)
         np.testing.assert_array_equal(mean, params["mean"][np.asarray(INDEX)])
 
+    def test_means_may_start_at_nothing_and_deviations_do_not(self):
+        model = Table(NUMBER, WIDTH, nothing=True)
+        params = model.init(jax.random.key(0), INDEX)["params"]
+        assert not params["mean"].any()
+        np.testing.assert_allclose(np.exp(params["log_sd"]), 0.1, rtol=1e-6)
+        assert table()[1]["mean"].any()  # the control
+
     def test_a_row_costs_its_divergence_from_its_columns_priors(self):
         model, _, params = table()
         found = run(model, params, run(model, params, INDEX), method="price")

@@ -227,6 +227,12 @@ class VNCF(nn.Module):
         if self.rows == "point":
             return self.row_penalty * (user + item) / RATING_MAX**2
         seen = features.history
+        if seen is None:
+            raise ConfigError(
+                "Rows that are distributions are paid for by their numbers of training "
+                "ratings, which histories hold: make the data set's with "
+                "counting.with_statistics(dataset, split) first, or use --rows=point."
+            )
         towers = self.of_user(seen)[1] + self.of_item(features)[1]
         total = towers / jnp.maximum(seen.number, 1.0)
         total += user / jnp.maximum(seen.user_count, 1.0)

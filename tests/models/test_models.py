@@ -12,15 +12,26 @@ import pytest
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError
 from ncf_jax.models import (
+    MODELS,
+    PREPARE,
+    TITLES,
+    USES_TAGS,
     apply,
     apply_head,
+    apply_penalty,
     check_tables,
+    context_of,
     divide,
+    history_of,
     make_model,
     merge,
+    title,
+    uses_tags,
+    with_context,
 )
 from ncf_jax.models.baselines import Bias
 from ncf_jax.models.ncf import NCF
+from ncf_jax.models.vncf import VNCF
 from ncf_jax.types import ItemFeatures
 
 USER, ITEM = jnp.array([0, 2, 1]), jnp.array([3, 0, 3])
@@ -145,3 +156,75 @@ def test_the_network_of_the_command_line_names_its_tables(tiny_dataset):
     users, items = model.tables
     assert users == ("user_embedding/embedding",)
     assert items == ("item_embedding/embedding",)
+
+
+class Paying(nn.Module):
+    """A model whose loss is more than its predictions'."""
+
+    @nn.compact
+    def __call__(self, user, item, features, *, train=False):
+        return self.param("scale", nn.initializers.constant(2.0), ()) * user
+
+    @nn.compact
+    def penalty(self, rows, features):
+        return self.param("scale", nn.initializers.constant(2.0), ()) * rows
+
+
+def test_a_penalty_is_that_of_the_parameters_given():
+    params = {"scale": jnp.array(3.0)}
+    found = apply_penalty(Paying(), params, jnp.array([1.0, 2.0]), FEATURES)
+    assert found.tolist() == [3.0, 6.0]
+
+
+class TestContext:
+    def test_a_model_that_takes_none_is_given_none(self):
+        assert context_of(SMALL, None) == {}
+        assert context_of(SMALL, jnp.ones((3, 7))) == {}
+
+    def test_one_that_takes_it_is_given_it_or_refused_in_words(self):
+        model = VNCF(3, 4)
+        seen = jnp.ones((3, 7))
+        assert context_of(model, seen)["context"] is seen
+        with pytest.raises(ConfigError, match="VNCF looks at statistics"):
+            context_of(model, None)
+
+    def test_histories_are_those_of_the_users_asked_for(self, tiny_dataset, tiny_split):
+        config = Config(model="vncf", history=3)
+        dataset = with_context(config, tiny_dataset, tiny_split)
+        features = jax.tree.map(jnp.asarray, dataset.features)
+        model = make_model(config, dataset)
+        (found,) = history_of(model, features, USER)
+        assert found.raters is None
+        np.testing.assert_array_equal(found.rated, features.history.rated[USER])
+        assert np.abs(found.rated - features.history.rated[:3]).max() > 0  # the control
+        assert history_of(SMALL, features, USER) == ()
+        assert history_of(model, FEATURES, USER) == ()
+
+
+class TestRegistries:
+    def test_each_model_has_a_title_and_what_else_it_has_is_a_model_s(self):
+        assert TITLES.keys() == MODELS.keys()
+        assert PREPARE.keys() <= MODELS.keys()
+        assert USES_TAGS.keys() <= MODELS.keys()
+        titles = {title(Config(model=name)) for name in MODELS}
+        assert len(titles) == len(MODELS)
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_a_data_set_is_prepared_for_models_that_ask(
+        self, name, tiny_dataset, tiny_split
+    ):
+        found = with_context(Config(model=name), tiny_dataset, tiny_split)
+        if name in PREPARE:
+            assert tiny_dataset.context is None
+            assert len(found.context) == len(found.user)
+            assert found.features.history is not None
+        else:
+            assert found is tiny_dataset
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_tags_are_used_by_models_with_a_tower_of_them(self, name):
+        assert uses_tags(Config(model=name)) == (name in ("ncf", "vncf"))
+
+    def test_not_by_one_whose_tower_is_left_out(self):
+        options = {"side": ("genres",), "statistics": ("means",)}
+        assert not uses_tags(Config(model="vncf", **options))

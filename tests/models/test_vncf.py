@@ -365,6 +365,10 @@ class TestPenalty:
         without = self.sums(rows="point", history=None)[0]
         np.testing.assert_array_equal(without, extra)
 
+    def test_distributions_without_histories_are_refused_in_words(self):
+        with pytest.raises(ConfigError, match=r"with_statistics.* or use --rows=point"):
+            self.sums(history=None)
+
     def test_it_is_what_all_models_share_asks_for(self):
         model = VNCF(**SIZES, side=SIDE, row_penalty=0.6)
         params, (user, item, features, _) = init(model), batch()
