@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ncf_jax import bits
+from ncf_jax.errors import ConfigError
 from ncf_jax.types import Batch, Interactions
 
 
@@ -81,6 +82,11 @@ def against(data: Interactions, batch: Batch, key: jax.Array) -> Batch:
         weight = weight * (features.history.item_count > 0)
         features = dataclasses.replace(features, history=features.history.joined())
     context = None
+    if data.context is not None and known.statistics is None:
+        raise ConfigError(
+            "A ranking loss counts contexts of pairs at random: train on "
+            "dataset.interactions(rows, statistics=True)."
+        )
     if known.statistics is not None:
         context = known.statistics.of_pairs(batch.user, item)
     known_as = {"features": features, "context": context, "weight": weight}

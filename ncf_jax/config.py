@@ -28,7 +28,7 @@ _SYNTHETIC = {"dataset": ("synthetic",)}
 _RELEASES = {"dataset": ("ml-latest-small",)}
 _GRADIENT = {"model": GRADIENT_MODELS}
 _NCF, _VNCF = {"model": ("ncf",)}, {"model": ("vncf",)}
-_BIASES = {"model": ("bias", "item_mean")}
+_BIAS, _BIASES = {"model": ("bias",)}, {"model": ("bias", "item_mean")}
 _SEEDED = ("user_random", "cold_item", "cold_user")
 _BY_TIME = ("global_time", "leave_last_out")
 
@@ -270,16 +270,10 @@ class Config(JudgeConfig):
         64, "Width of the second hidden layer.", minimum=1, only_with=_GRADIENT
     )
     user_shrinkage: float = option(
-        15.0,
-        "Ratings' worth of pull of a user bias towards zero.",
-        minimum=0.0,
-        only_with={"model": ("bias",)},
+        15.0, "Ratings' pull of a user bias to zero.", minimum=0.0, only_with=_BIAS
     )
     item_shrinkage: float = option(
-        10.0,
-        "Ratings' worth of pull of an item bias towards zero.",
-        minimum=0.0,
-        only_with=_BIASES,
+        10.0, "Ratings' pull of an item bias to zero.", minimum=0.0, only_with=_BIASES
     )
     tensorboard: bool = option(False, "Write TensorBoard files.", identity=False)
     keep: int = option(3, "Checkpoints kept, one an epoch.", minimum=1, identity=False)
@@ -287,12 +281,17 @@ class Config(JudgeConfig):
     def __post_init__(self) -> None:
         """Checks each value, and what two of them together cannot be."""
         super().__post_init__()
-        if self.fc1_dim == 0 and self.model != "vncf":
-            raise ConfigError("--fc1_dim=0, no MLP, is a thing of --model=vncf alone.")
-        if self.ranking and self.time != "none":
+        if self.fc1_dim == 0 and (self.model != "vncf" or self.time != "none"):
             raise ConfigError(
-                f"--time={self.time} wants --ranking=0: pairs at random have no time."
+                "--fc1_dim=0, no MLP, is a thing of --model=vncf alone, and of it "
+                "without --time: the MLP reads the times."
             )
+        for name, off in (("time", "none"), ("table_update", "dense")):
+            if self.ranking and (value := getattr(self, name)) != off:
+                raise ConfigError(
+                    f"--{name}={value} wants --ranking=0: pairs at random have no "
+                    f"time, and their rows are not the batch's."
+                )
 
     def run_name(self) -> str:
         """`<dataset>-<model>-<8 hex digits>`: the same options, the same name."""

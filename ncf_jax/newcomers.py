@@ -21,7 +21,6 @@ from ncf_jax.statistics import NOWHERE, SECONDS, Statistics
 from ncf_jax.types import RATING_MAX, Array, Dataset
 
 MULTIPLE = 64  # lists are padded to one of it, so that few lengths are compiled
-PAIRS = 2**22  # ratings of left-out users at a time
 
 
 @struct.dataclass
@@ -158,17 +157,25 @@ def left_out(
 ) -> np.ndarray:
     """Contexts [L, F] of a new user's own items, each without the rating of it."""
     number, every = len(item), np.arange(len(item))
-    parts = []
-    for block in np.array_split(every, -(-(number**2) // PAIRS)):
-        others = [every != place for place in block]
-        users = of_new_users(
-            statistics, [(item[other], stars[other]) for other in others]
-        )
-        rows = dataclasses.replace(
-            dataset, user=np.arange(len(block)), item=np.asarray(item)[block]
-        )
-        parts.append(of_rows(users, rows, np.arange(len(block))))
-    found = np.concatenate(parts)
+    item = np.asarray(item)
+    left = stars - statistics.mean - np.asarray(statistics.item_bias, np.float64)[item]
+    bias = (left.sum() - left) / (number - 1 + PULL)
+    # What `of_new_users` would sum over the other ratings, each by taking one's own
+    # from the sum of all: sum of (left - bias) content over the others.
+    content = np.asarray(statistics.content, np.float64)[item]
+    sums = left @ content - left[:, None] * content
+    sums -= bias[:, None] * (content.sum(axis=0) - content)
+    weights = np.abs(content).sum(axis=0) - np.abs(content)
+    single = np.float32
+    users = dataclasses.replace(
+        statistics,
+        user_count=np.full(number, number - 1, single),
+        user_bias=bias.astype(single),
+        user_content=sums.astype(single),
+        user_weight=weights.astype(single),
+    )
+    rows = dataclasses.replace(dataset, user=every, item=item)
+    found = of_rows(users, rows, every)
     if not statistics.time:
         return found
     nothing = np.tile([0.0, NOWHERE], (number, len(SECONDS)))

@@ -255,12 +255,19 @@ def similar(
 def item_vectors(
     model: nn.Module, params: Params, dataset: Dataset
 ) -> jax.Array | None:
-    """The item tables' rows side by side [R, I, D]; None for single numbers."""
+    """What items are compared by [R, I, D]; None for single numbers.
+
+    It is the model's `item_vector`; without one, the item tables' rows side by side.
+    """
     items = jnp.arange(dataset.num_items)
+    features = jax.tree.map(jnp.asarray, dataset.features).rows(items)
 
     def item_rows(params: Params) -> Any:
         lookup = {"params": params}, jnp.zeros_like(items), items
-        return model.apply(*lookup, method="lookup")[1]
+        rows = model.apply(*lookup, method="lookup")[1]
+        if not hasattr(model, "item_vector"):
+            return rows
+        return model.apply({"params": params}, rows, features, method="item_vector")
 
     tables = jax.tree.leaves(jax.vmap(item_rows)(params))
     vectors = [table for table in tables if table.ndim == 3]  # not biases, [R, I]

@@ -114,6 +114,8 @@ def test_only_one_network_can_do_without_its_hidden_layers():
     assert Config(model="vncf", fc1_dim=0).fc1_dim == 0
     with pytest.raises(ConfigError, match=r"--fc1_dim=0, .* --model=vncf"):
         Config(fc1_dim=0)
+    with pytest.raises(ConfigError, match="without --time: the MLP reads"):
+        Config(model="vncf", fc1_dim=0, time="both")
 
 
 def test_the_defaults_are_the_reference_experiment():

@@ -2,6 +2,7 @@
 and history, to the last digit that matters, and no rating has a part in its own."""
 
 import dataclasses
+import tracemalloc
 
 import jax.numpy as jnp
 import numpy as np
@@ -220,14 +221,20 @@ class TestLeftOut:
         assert not moved[2]
         assert np.delete(moved, 2).all()
 
-    def test_in_blocks_it_is_the_same(
-        self, tiny_dataset, tiny_split, statistics, monkeypatch
+    def test_memory_is_that_of_the_ratings_and_not_of_their_pairs(
+        self, tiny_dataset, statistics
     ):
-        asked = tiny_dataset, *rated_by(tiny_dataset, tiny_split.train, 7)
-        whole = newcomers.left_out(statistics, *asked)
-        monkeypatch.setattr(newcomers, "PAIRS", 40)
-        found = newcomers.left_out(statistics, *asked)
-        np.testing.assert_allclose(found, whole, atol=1e-6)
+        peaks = []
+        for number in (500, 2_000):
+            rng = np.random.default_rng(0)
+            item = rng.integers(0, tiny_dataset.num_items, number)
+            stars = rng.integers(1, 11, number) / 2
+            tracemalloc.start()
+            found = newcomers.left_out(statistics, tiny_dataset, item, stars)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            assert len(found) == number
+        assert peaks[1] < 6 * peaks[0]  # pairs would be 16 times as many
 
     def test_of_a_single_rating_nothing_is_known(self, tiny_dataset, statistics):
         found = newcomers.left_out(

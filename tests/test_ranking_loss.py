@@ -13,7 +13,7 @@ from ncf_jax import Config, batching, fit, learner_of, make_learner, make_model,
 from ncf_jax.counting import with_statistics
 from ncf_jax.errors import ConfigError, NonFiniteLossError
 from ncf_jax.losses import pairwise, refuse_non_finite
-from ncf_jax.models import ncf
+from ncf_jax.models import ncf, with_context
 from ncf_jax.optim import ROW_WISE
 from tests.counted import ITEMS, world
 
@@ -68,7 +68,7 @@ class TestAgainst:
 
     def test_every_item_is_as_likely(self, counted):
         dataset, split = counted
-        data = dataset.interactions(split.train)
+        data = dataset.interactions(split.train, statistics=True)
         rows = jnp.zeros(20_000, jnp.int32)
         batch = batching.take(data, rows, jnp.ones(len(rows)))
         item = batching.against(data, batch, jax.random.key(0)).other.item
@@ -194,3 +194,25 @@ class TestRefuseNonFinite:
             NonFiniteLossError, match="validation loss of seed 7 became nan after"
         ):
             refuse_non_finite(np.full((1, 1), np.nan), 3, (7,), kind="validation")
+
+
+@pytest.mark.parametrize("update", ["lazy", "catch_up"])
+def test_row_wise_updates_are_refused_before_any_work(update):
+    with pytest.raises(ConfigError, match=f"--table_update={update} wants --ranking=0"):
+        Config(model="vncf", table_update=update, ranking=0.1)
+    Config(model="vncf", table_update=update)  # the control
+    Config(model="vncf", ranking=0.1)
+
+
+def test_rows_without_statistics_are_refused_with_what_to_do(tiny_dataset, tiny_split):
+    dataset = with_context(Config(model="vncf"), tiny_dataset, tiny_split)
+    index, weight = batching.epoch_batches(None, 8, 8)
+    key = jax.random.key(0)
+    for statistics in (True, False):
+        data = dataset.interactions(tiny_split.train, statistics=statistics)
+        batch = batching.take(data, index[0], weight[0])
+        if statistics:
+            assert batching.against(data, batch, key).other.context is not None
+            continue
+        with pytest.raises(ConfigError, match="statistics=True"):
+            batching.against(data, batch, key)

@@ -13,7 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ncf_jax
-from ncf_jax import Bias, Dataset, ItemFeatures, Movie, RunError, predict
+from ncf_jax import (
+    Bias,
+    Config,
+    Dataset,
+    ItemFeatures,
+    Movie,
+    RunError,
+    make_learner,
+    make_model,
+    predict,
+)
+from ncf_jax.models import with_context
 from ncf_jax.recommend import item_vectors, recommend, similar, top_k
 from ncf_jax.recommend import movie as movie_at
 
@@ -349,6 +360,33 @@ class TestItemVectors:
         found = item_vectors(NCF, tables(one, other), world)
         assert found.shape == (2, len(MOVIE_IDS), one.shape[1])
         np.testing.assert_allclose(found, np.stack([one, other]), rtol=1e-6)
+
+    def test_a_model_may_say_what_its_items_are_compared_by(
+        self, tiny_dataset, tiny_split
+    ):
+        config = Config(model="vncf", history=4, embedding_dim=3)
+        dataset = with_context(config, tiny_dataset, tiny_split)
+        model = make_model(config, dataset)
+        learner = make_learner(model, dataset.features)
+        params = jax.vmap(learner.init)(jax.random.split(jax.random.key(0), 2)).params
+        found = item_vectors(model, params, dataset)
+        assert found.shape == (2, dataset.num_items, 3)
+
+        def with_table(name, value):
+            table = params["item_table"]
+            table = table | {name: table[name] + value}
+            return item_vectors(model, params | {"item_table": table}, dataset)
+
+        # Means count, and how sure the model is of them does not.
+        np.testing.assert_array_equal(with_table("log_sd", 3.0), found)
+        np.testing.assert_allclose(with_table("mean", 0.5), found + 0.5, atol=1e-5)
+        # Towers count: of means, which start at nothing, all items would be the same.
+        assert np.std(found, axis=1).min() > 1e-4
+        features = dataset.features.replace(history=None)
+        less = item_vectors(
+            model, params, dataclasses.replace(dataset, features=features)
+        )
+        assert np.abs(less - found).max() > 1e-3
 
     def test_a_model_of_single_numbers_has_none(self, world):
         assert item_vectors(BIAS, stars([1] * 6, [2] * 6), world) is None

@@ -15,13 +15,17 @@ features a `history`. One whose loss is more than its predictions' has
 
   penalty(rows, features) -> [...]        what each example adds
 
-Two things a model may say besides, each for a way of being faster:
+Two things a model may say besides, each for a way of being faster,
 
   tables = (paths of the users' parameters, paths of the items')
       what is behind the rows of `lookup`, in their order, for row-wise optimizers
   user_half(rows), item_half(rows, features), join(user_half, item_half)
       the head in three parts, for scoring a catalogue: each half is computed once; with
       a context user_half(rows, history), join(user_half, item_half, context)
+
+and one by which items are compared, where that is not what their tables hold:
+
+  item_vector(rows, features) -> [..., D]
 """
 
 from collections.abc import Callable

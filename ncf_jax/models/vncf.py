@@ -171,6 +171,10 @@ class VNCF(nn.Module):
             found["year"] = (decade == along(statistics.DECADES, decade)) * 1.0
         return found
 
+    def item_vector(self, row: Row, features: ItemFeatures) -> jax.Array:
+        """What items are compared by, factors with their towers: [..., D]."""
+        return (row[0] + self.of_item(features)[0])[..., :-1]
+
     def half(self, row: jax.Array, side: int) -> jax.Array:
         """A row's part of the first layer, and itself: [..., fc1_dim + D + 1]."""
         if not self.fc1_dim:

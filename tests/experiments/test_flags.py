@@ -509,9 +509,11 @@ def configs(draw):
         needs = field.metadata["only_with"].items()
         if all(values[other] in allowed for other, allowed in needs):
             values[field.name] = draw(values_of(field))
-    if values["model"] == "ncf":  # it cannot do without
+    if values["model"] == "ncf" or values.get("time", "none") != "none":
+        # These cannot do without.
         values["fc1_dim"] = max(values["fc1_dim"], 1)
-    if values.get("time", "none") != "none":  # pairs at random have no time
+    pairless = values.get("time", "none"), values.get("table_update", "dense")
+    if pairless != ("none", "dense"):  # what pairs at random have no part in
         values["ranking"] = 0.0
     return Config(**values)
 
