@@ -648,7 +648,7 @@ SWITCHES = {
     ),
     "genres and means": dict(side=("genres",), statistics=("means",)),
     "point rows": dict(rows="point", row_penalty=0.02, table_update="lazy"),
-    "no MLP, all times": dict(fc1_dim=0, time="both"),
+    "no MLP": dict(fc1_dim=0),
 }
 
 
