@@ -646,7 +646,9 @@ SWITCHES = {
     "no statistics, no histories": dict(
         statistics=(), history=0, table_update="catch_up"
     ),
-    "genres and means": dict(side=("genres",), statistics=("means",)),
+    "genres and means, all times": dict(
+        side=("genres",), statistics=("means",), time="both"
+    ),
     "point rows": dict(rows="point", row_penalty=0.02, table_update="lazy"),
     "no MLP": dict(fc1_dim=0),
 }
