@@ -260,13 +260,13 @@ def item_vectors(
     It is the model's `item_vector`; without one, the item tables' rows side by side.
     """
     items = jnp.arange(dataset.num_items)
-    features = jax.tree.map(jnp.asarray, dataset.features).rows(items)
 
     def item_rows(params: Params) -> Any:
         lookup = {"params": params}, jnp.zeros_like(items), items
         rows = model.apply(*lookup, method="lookup")[1]
         if not hasattr(model, "item_vector"):
             return rows
+        features = jax.tree.map(jnp.asarray, dataset.features).rows(items)
         return model.apply({"params": params}, rows, features, method="item_vector")
 
     tables = jax.tree.leaves(jax.vmap(item_rows)(params))
