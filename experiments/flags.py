@@ -171,7 +171,7 @@ def to_flagfile(
     ]
     for field in dataclasses.fields(config):
         value = instead.get(field.name, getattr(config, field.name))
-        if field.name == "workdir":
+        if field.name == "workdir" or field.metadata["machine"]:
             continue
         if field.name in ("data_dir", "cache_dir") and value:
             value = Path(value).resolve()  # the same from any folder

@@ -14,7 +14,11 @@ Example:
 """
 
 import dataclasses
+from pathlib import PurePath
 
+from ncf_jax.config_data import DataConfig as DataConfig
+from ncf_jax.config_data import JudgeConfig as JudgeConfig
+from ncf_jax.config_devices import DeviceConfig as DeviceConfig
 from ncf_jax.errors import ConfigError
 from ncf_jax.options import Options as Options
 from ncf_jax.options import differences as differences
@@ -24,130 +28,13 @@ from ncf_jax.options import option as option
 GRADIENT_MODELS = ("ncf", "vncf")
 CLOSED_FORM_MODELS = ("bias", "item_mean", "global_mean")
 
-_SYNTHETIC = {"dataset": ("synthetic",)}
-_RELEASES = {"dataset": ("ml-latest-small",)}
 _GRADIENT = {"model": GRADIENT_MODELS}
 _NCF, _VNCF = {"model": ("ncf",)}, {"model": ("vncf",)}
 _BIAS, _BIASES = {"model": ("bias",)}, {"model": ("bias", "item_mean")}
-_SEEDED = ("user_random", "cold_item", "cold_user")
-_BY_TIME = ("global_time", "leave_last_out")
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(Options):
-    """Which interactions, and how they are divided."""
-
-    dataset: str = option(
-        "synthetic",
-        "The data: a MovieLens release, or the embedded synthetic world.",
-        choices=("synthetic", "ml-latest-small"),
-    )
-    data_dir: str = option(
-        "data",
-        "Folder that holds release folders such as ml-latest-small/ "
-        "(on the command line $NCF_JAX_DATA_DIR, if set, is the default).",
-        identity=False,
-    )
-    cache_dir: str = option(
-        "data/cache",
-        "Folder for prepared arrays and synthetic worlds; empty: prepare anew.",
-        identity=False,
-    )
-    allow_other_copy: bool = option(
-        False,
-        "Use a copy of the release whose file hashes differ from the published ones; "
-        "every output then names it as different.",
-        only_with=_RELEASES,
-    )
-    min_item_ratings: int = option(
-        10, "Keep items with at least this many ratings.", minimum=1
-    )
-    min_user_ratings: int = option(
-        3, "Then keep users with at least this many ratings.", minimum=1
-    )
-    split: str = option(
-        "user_random",
-        "How interactions are divided: user_random 70/15/15 inside each user; "
-        "global_time the latest 15 % to test, those before to validation; "
-        "leave_last_out each user's latest to test, the one before to validation; "
-        "cold_item, cold_user 70/15/15 of the items or users, with all their rows.",
-        choices=("user_random", *_BY_TIME, "cold_item", "cold_user"),
-    )
-    split_seed: int = option(
-        42,
-        "Seed of the split.",
-        minimum=0,
-        maximum=2**32 - 1,
-        only_with={"split": _SEEDED},
-    )
-    data_fingerprint: str = option(
-        "", "Refuse data of another fingerprint; empty: any.", identity=False
-    )
-    split_fingerprint: str = option(
-        "", "Refuse a split of another fingerprint; empty: any.", identity=False
-    )
-    synthetic_users: int = option(
-        300, "Users in the synthetic world.", minimum=10, only_with=_SYNTHETIC
-    )
-    synthetic_items: int = option(
-        400, "Items in the synthetic world.", minimum=50, only_with=_SYNTHETIC
-    )
-    synthetic_ratings_per_user: int = option(
-        60,
-        "Mean ratings of a synthetic user (none has fewer than 20).",
-        minimum=20,
-        only_with=_SYNTHETIC,
-    )
-    synthetic_ratings: int = option(
-        0, "Exactly as many; 0: users times mean.", minimum=0, only_with=_SYNTHETIC
-    )
-    synthetic_tags: int = option(
-        0, "Exactly as many; 0: by few users.", minimum=0, only_with=_SYNTHETIC
-    )
-    synthetic_seed: int = option(
-        0,
-        "Seed of the synthetic world.",
-        minimum=0,
-        maximum=2**32 - 1,
-        only_with=_SYNTHETIC,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class JudgeConfig(DataConfig):
-    """How a model is judged."""
-
-    metrics: str = option(
-        "standard",
-        "Reading of the ranking metrics (docs/metrics.md).",
-        choices=("reference", "standard", "lenskit", "rectools", "graded"),
-    )
-    candidates: str = option(
-        "rated",
-        "What is ranked: rated, the user's own test items; catalogue, every item the "
-        "user has not rated in train.",
-        choices=("rated", "catalogue"),
-    )
-    k: tuple[int, ...] = option(
-        (10,), "Cut-offs of the ranking metrics, such as 10,5,20.", minimum=1, of=int
-    )
-    ties: str = option(
-        "expected",
-        "Tied candidates: expected over their orders, or the relevant ones first "
-        "(optimistic) or last (pessimistic).",
-        choices=("expected", "optimistic", "pessimistic"),
-    )
-    relevance_threshold: float = option(
-        4.0, "Stars from which an item is relevant.", minimum=0.5, maximum=5.0
-    )
-    clip: bool = option(
-        False,
-        "Clip predictions to 0.5 to 5 stars for RMSE, MAE and R2, not for rankings.",
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(JudgeConfig):
+class Config(DeviceConfig, JudgeConfig):
     """One experiment, whole: the reference experiment's values are the defaults."""
 
     workdir: str = option(
@@ -295,4 +182,4 @@ class Config(JudgeConfig):
 
     def run_name(self) -> str:
         """`<dataset>-<model>-<8 hex digits>`: the same options, the same name."""
-        return f"{self.dataset}-{self.model}-{self.digest()}"
+        return f"{PurePath(self.dataset).stem}-{self.model}-{self.digest()}"

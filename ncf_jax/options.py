@@ -35,6 +35,8 @@ def option(
     identity: bool = True,
     of: type = str,
     empty: bool = False,
+    path: bool = False,
+    machine: bool = False,
 ) -> Any:
     """A dataclass field that is also a flag.
 
@@ -51,6 +53,8 @@ def option(
         any number, so that two runs which differ only there are the same run.
       of: type of the values of an option whose default is a tuple.
       empty: whether such an option may have no value.
+      path: whether a path, which has a slash or a point in it, is a choice besides.
+      machine: whether it is of this process alone, and no part of a flagfile.
     """
     if (type(default) is int or of is int) and maximum is None:
         maximum = MAX_INT
@@ -64,6 +68,8 @@ def option(
         identity=identity,
         of=of,
         empty=empty,
+        path=path,
+        machine=machine,
     )
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -161,7 +167,8 @@ def _check_one(field: dataclasses.Field, value: Any, kind: type) -> None:
         raise ConfigError(
             f"{flag} wants a value of type {kind.__name__}; found {value!r}."
         )
-    if meta["choices"] and value not in meta["choices"]:
+    a_path = meta["path"] and ("/" in value or "." in value)
+    if meta["choices"] and value not in meta["choices"] and not a_path:
         wanted = ", ".join(meta["choices"])
         hint = nearest(value, meta["choices"])
         raise ConfigError(f"{flag} wants one of {wanted}; found {value!r}.{hint}")

@@ -160,6 +160,8 @@ class Dataset:
       notes: sentences on what preparation read, left out or repaired.
       context: [N, F] float32 of each row, by `counting.with_statistics`; it belongs
         to a split and is never stored.
+      part: [N] int8, 0 train, 1 validation, 2 test, where a split came with the data
+        (`--split=stored`); never stored either.
     """
 
     name: str
@@ -178,6 +180,7 @@ class Dataset:
     floor_rmse: float | None = None
     notes: tuple[str, ...] = ()
     context: np.ndarray | None = None
+    part: np.ndarray | None = None
 
     @property
     def num_users(self) -> int:
@@ -239,7 +242,7 @@ def pack(dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     texts = {
         field.name: getattr(dataset, field.name)
         for field in dataclasses.fields(dataset)
-        if field.name not in (*_ARRAYS, "features", "context")
+        if field.name not in (*_ARRAYS, "features", "context", "part")
     }
     return arrays, texts
 

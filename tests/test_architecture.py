@@ -21,6 +21,8 @@ TIER = {
     "types": 0,
     "options": 0,
     "config": 0,
+    "config_data": 0,
+    "config_devices": 0,
     "data": 1,
     "bits": 1,
     "xla": 1,
@@ -73,6 +75,8 @@ ONLY_IN = {
     "cornac": ("experiments/peers/",),
     "rich": ("experiments/console.py",),
     "optuna": ("experiments/search/sampler.py",),
+    "pyarrow": ("ncf_jax/data/",),
+    "grain": ("ncf_jax/stream.py",),
 }
 # Peers are measured against, each written as its own users would write it.
 FREE = ("experiments/peers/",)
