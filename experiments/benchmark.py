@@ -23,7 +23,7 @@ from experiments import console, flags
 from ncf_jax.config import DataConfig, nearest, option
 from ncf_jax.errors import ConfigError, RunError
 
-NAMES = ("step", "seeds", "evaluate", "startup", "scale", "prepare")
+NAMES = ("step", "seeds", "evaluate", "startup", "scale", "prepare", "stream")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,11 @@ class BenchmarkOptions(DataConfig):
     )
     profile: bool = option(
         False, "Write a JAX profiler trace of an epoch to <workdir>/profile."
+    )
+    stream_ratings: int = option(
+        3_200_020,
+        "Rows of the suite stream; as many as MovieLens 32M has are 32000204.",
+        minimum=1_000,
     )
     workdir: str = option(
         "", "A new folder; empty: checkpoints/benchmark-<date and time>."
@@ -114,6 +119,7 @@ def measure(
         peers=peers,
         target_loss=options.target_loss,
         profile=str(workdir / "profile") if options.profile else "",
+        stream_ratings=options.stream_ratings,
     )
     found: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]]),

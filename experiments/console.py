@@ -4,21 +4,28 @@ rich honours NO_COLOR and leaves colours out where the output is not a terminal.
 """
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncf_jax.options import Options, shown
 
 if TYPE_CHECKING:
-    from ncf_jax.train import EpochReport
+    from ncf_jax.fitting import EpochReport
 
 
 def say(*lines: str) -> None:
     """Prints lines at once, also into a pipe."""
     for line in lines:
         print(line, flush=True)
+
+
+def mute() -> None:
+    """Nothing more is said by this process, which is not the first of several."""
+    sys.stdout = Path(os.devnull).open("w")  # for as long as the process lives
 
 
 class Later:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ncf_jax import pages, per_user, report, trackers
+from ncf_jax import pages, per_user, processes, report, trackers
 from ncf_jax import samples as sampled
 from ncf_jax.compare import compare
 from ncf_jax.config import JudgeConfig
@@ -139,6 +139,8 @@ def write(
     samples = sampled.to_json(
         sampled.samples(dataset, split, judged.score), stars=judged.stars
     )
+    if not processes.primary():
+        return results  # process 0 writes
     report.write_tables(workdir, results, history)
     report.write_evaluation(workdir, dataset, evaluations, k)
     lines = trackers.json_lines(history, results).encode()

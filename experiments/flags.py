@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from ncf_jax import processes
 from ncf_jax.config import Options
 from ncf_jax.errors import ConfigError, NcfError
 from ncf_jax.xla import keep_compiled
@@ -198,7 +199,7 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
         if HELP & set(arguments):
             print(f"{(text or '').strip()}\n\nflags:\n{define(options).get_help()}")
         else:
-            main(parse(options, arguments))
+            _together(main, parse(options, arguments))
         sys.stdout.flush()
     except NcfError as error:
         _fail(str(error), error.exit_code)
@@ -212,7 +213,8 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
                 os._exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)  # the reader of our output has gone
+        processes.fail("the reader of its output has gone.", 141)
+        sys.exit(141)
     except OSError as error:
         if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise  # not of a file that the user named
@@ -223,6 +225,22 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         _fail(OUT_OF_MEMORY, 6)
+
+
+def _together(main: Callable[[Any], None], options: Options) -> None:
+    """Runs a command; if it joined other processes, ends with them."""
+    try:
+        main(options)
+        processes.finish()
+    except (NcfError, BrokenPipeError):
+        raise
+    except SystemExit as end:
+        if end.code:
+            processes.fail("it ended early.", end.code if type(end.code) is int else 1)
+        raise
+    except Exception as error:
+        processes.blame(error)
+        raise
 
 
 def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
@@ -243,4 +261,5 @@ OUT_OF_MEMORY = (
 def _fail(sentence: str, code: int) -> None:
     sys.stdout.flush()
     print(f"error: {sentence}", file=sys.stderr)
+    processes.fail(sentence, code)
     sys.exit(code)

@@ -10,21 +10,28 @@ as it is. A folder of a run with other options is refused.
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import ncf_jax
 from experiments import console, flags, folder
+from ncf_jax import meshes, processes
 from ncf_jax.config import CLOSED_FORM_MODELS, Config, JudgeConfig
 from ncf_jax.errors import RunError
 
 
 def main(config: Config) -> None:
     """Runs, resumes or recalls the run that `config` describes."""
+    processes.start(config)
+    if not processes.primary():
+        console.mute()
     workdir = Path(config.workdir or Path("checkpoints") / config.run_name())
     console.say(
         f"ncf_jax {ncf_jax.__version__}, run folder {workdir}; * marks what is not the "
         f"default"
     )
     folder.check(workdir, config)
+    same = f"{config.digest()} {config.mesh} {config.input} {config.chunk_examples}"
+    processes.agree(f"{same} {config.save_chunks} {workdir.name}", "options")
     if folder.recalled(workdir):
         return
     console.options(config)
@@ -41,7 +48,8 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
     """
     dataset = ncf_jax.prepare(config, console.Later())
     split = ncf_jax.split(dataset, config)
-    from experiments import finish
+    processes.agree(f"{dataset.fingerprint} {split.fingerprint}", "data and split")
+    from experiments import finish, source
     from ncf_jax import (
         catalogue,
         checkpoint,
@@ -68,13 +76,25 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
     members = range(config.seed, config.seed + config.num_seeds * config.ensemble)
     dataset = models.with_context(config, dataset, split)
     model = ncf_jax.make_model(config, dataset)
+    mesh = meshes.make_mesh(config.mesh)
     learner = ncf_jax.learner_of(
-        config, model, dataset.features, num_rows=len(split.train)
+        config, model, dataset.features, num_rows=len(split.train), mesh=mesh
     )
+
+    def meta_of(**more: Any) -> dict[str, Any]:
+        return {
+            "config": dataclasses.asdict(config),
+            "data": dataset.fingerprint,
+            "split": split.fingerprint,
+            **more,
+        }
 
     history: list[dict] = []
     start = None
-    if (done := checkpoint.latest(workdir)) is not None:
+    like = learners.state_like(learner, len(members))
+    done = checkpoint.latest(workdir)
+    processes.agree(str(done), "last checkpoint (one --workdir for all)")
+    if done is not None:
         meta = checkpoint.load_meta(workdir, done)
         for what, ours in (("data", dataset.fingerprint), ("split", split.fingerprint)):
             if meta[what] != ours:
@@ -83,7 +103,6 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
                     f"{meta[what]} there, {ours} here). Choose another --workdir."
                 )
         history = list(meta["history"])
-        like = learners.state_like(learner, len(members))
         start = done, checkpoint.load_state(workdir, done, like)
         console.say(f"going on after epoch {done} of {config.epochs}")
         report.write_bytes(workdir / "run.flags", flags_text.encode())
@@ -92,19 +111,19 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
         finish.environment(workdir, dataset, split)
         checkpoint.save_dataset(workdir, dataset, split)
 
+    train: Any = dataset.interactions(split.train, statistics=config.ranking > 0)
+    if source.streams(config, dataset, split, mesh):
+        start, train = source.streamed(
+            config, dataset, split, train.features, workdir, start, like, meta_of
+        )
     board = None
-    if config.tensorboard:
+    if config.tensorboard and processes.primary():
         board = trackers.TensorBoard(workdir / "tensorboard", history)
     with console.Progress(config.epochs, done or 0) as progress:
 
         def on_epoch(epoch: ncf_jax.EpochReport, state: ncf_jax.TrainState) -> None:
             history.append(results.history_row(*epoch))
-            meta = {
-                "config": dataclasses.asdict(config),
-                "data": dataset.fingerprint,
-                "split": split.fingerprint,
-                "history": history,
-            }
+            meta = meta_of(history=history)
             checkpoint.save(workdir, epoch.epoch, state, meta, keep=config.keep)
             report.write_history(workdir, history)
             if board is not None:
@@ -113,7 +132,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
 
         state = ncf_jax.fit(
             learner,
-            dataset.interactions(split.train, statistics=config.ranking > 0),
+            train,
             dataset.interactions(split.valid),
             epochs=config.epochs,
             seeds=members,

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from ncf_jax.evaluate import (
         predict as predict,
     )
+    from ncf_jax.fitting import EpochReport as EpochReport
+    from ncf_jax.fitting import fit as fit
     from ncf_jax.judge import Evaluation as Evaluation
     from ncf_jax.judge import evaluate_scores as evaluate_scores
     from ncf_jax.learners import learner_of as learner_of
@@ -64,12 +66,6 @@ if TYPE_CHECKING:
     from ncf_jax.runs import Run as Run
     from ncf_jax.runs import load_finished as load_finished
     from ncf_jax.runs import load_run as load_run
-    from ncf_jax.train import (
-        EpochReport as EpochReport,
-    )
-    from ncf_jax.train import (
-        fit as fit,
-    )
     from ncf_jax.train import (
         make_learner as make_learner,
     )
@@ -113,7 +109,8 @@ _HOMES = {
     "models.baselines": ("Bias",),
     "metrics": ("CONVENTIONS", "RANKING"),
     "learners": ("learner_of",),
-    "train": ("make_learner", "fit", "EpochReport"),
+    "train": ("make_learner",),
+    "fitting": ("fit", "EpochReport"),
     "evaluate": ("evaluate", "predict"),
     "judge": ("evaluate_scores", "Evaluation"),
     "catalogue": ("score_catalogue", "best_unseen"),

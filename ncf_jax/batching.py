@@ -9,7 +9,7 @@ import numpy as np
 
 from ncf_jax import bits
 from ncf_jax.errors import ConfigError
-from ncf_jax.types import Batch, Interactions
+from ncf_jax.types import Batch, Interactions, ItemFeatures
 
 
 def num_batches(num_rows: int, batch_size: int) -> int:
@@ -54,35 +54,53 @@ def epoch_batches(
 
 def take(data: Interactions, index: jax.Array, weight: jax.Array) -> Batch:
     """The examples at `index` [...], with the features of their items."""
-    user, item = jnp.asarray(data.user)[index], jnp.asarray(data.item)[index]
-    features = jax.tree.map(jnp.asarray, data.features)
-    return Batch(
-        user=user,
-        item=item,
-        features=features.rows(item, user),
-        rating=jnp.asarray(data.rating)[index],
-        weight=weight,
-        context=None if data.context is None else jnp.asarray(data.context)[index],
+    data = jax.tree.map(jnp.asarray, data)
+    return batch_of(
+        data.features,
+        data.user[index],
+        data.item[index],
+        data.rating[index],
+        weight,
+        None if data.context is None else data.context[index],
     )
 
 
-def against(data: Interactions, batch: Batch, key: jax.Array) -> Batch:
+def batch_of(
+    features: ItemFeatures,
+    user: jax.Array,
+    item: jax.Array,
+    rating: jax.Array,
+    weight: jax.Array,
+    context: jax.Array | None = None,
+) -> Batch:
+    """Examples [...] with the features of their items; see `Batch`."""
+    return Batch(
+        user=user,
+        item=item,
+        features=jax.tree.map(jnp.asarray, features).rows(item, user),
+        rating=rating,
+        weight=weight,
+        context=context,
+    )
+
+
+def against(features: ItemFeatures, batch: Batch, key: jax.Array) -> Batch:
     """The batch with its users' `other`s: an item at random each.
 
     Few are items that the user has rated; those are not looked for. Where histories
     tell, items without a training row have no weight: that nobody has rated them yet
     would else be learned as that they are bad.
     """
-    items = data.features.genres.shape[0]
+    items = features.genres.shape[0]
     item = (bits.words(key, batch.item.shape) % items).astype(batch.item.dtype)
-    known = jax.tree.map(jnp.asarray, data.features)
+    known = jax.tree.map(jnp.asarray, features)
     features = known.alone().rows(item, batch.user)
     weight = batch.weight
     if features.history is not None:
         weight = weight * (features.history.item_count > 0)
         features = dataclasses.replace(features, history=features.history.joined())
     context = None
-    if data.context is not None and known.statistics is None:
+    if batch.context is not None and known.statistics is None:
         raise ConfigError(
             "A ranking loss counts contexts of pairs at random: train on "
             "dataset.interactions(rows, statistics=True)."

@@ -12,7 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ncf_jax import models, sharded
 from ncf_jax.models import apply, context_of, history_of
 from ncf_jax.types import RATING_MAX, ItemFeatures, Params
 
@@ -53,7 +55,8 @@ def score_catalogue(
         score = _scorer(model, params, features.alone(), each)
         return jax.lax.map(lambda one: score(*one), (user, context)) * RATING_MAX
 
-    return _each_seed(one_seed, params)
+    found = _each_seed(one_seed, params)
+    return sharded.repeated(found, sharded.mesh_of(params))
 
 
 def contexts(
@@ -72,15 +75,24 @@ def scorer(
 
     Of an ensemble of M, the mean of each M parameters: [R / M, B, I].
     """
-    features = jax.tree.map(jnp.asarray, features)
+    features = placed(features, params)
+    mesh = sharded.mesh_of(params)
 
     def score(user: jax.Array) -> jax.Array:
-        found = score_catalogue(model, params, user, features)
+        ids: Any = user if mesh is None else np.asarray(user)
+        found = sharded.local(score_catalogue(model, params, ids, features), mesh)
         if ensemble == 1:
             return found
         return found.reshape(-1, ensemble, *found.shape[1:]).mean(axis=1)
 
     return score
+
+
+def placed(features: ItemFeatures, params: Params) -> ItemFeatures:
+    """Features on the devices, beside tables that are spread over several."""
+    if (mesh := sharded.mesh_of(params)) is not None:
+        return sharded.spread_features(features, mesh)
+    return jax.tree.map(jnp.asarray, features)
 
 
 @partial(jax.jit, static_argnums=(0,), static_argnames=("k", "budget"))
@@ -129,7 +141,9 @@ def best_unseen(
         best, item = jax.lax.top_k(score, k)
         return item, best
 
-    return jax.lax.map(one_user, (user, seen))
+    found = jax.lax.map(one_user, (user, seen))
+    mesh = sharded.mesh_of(params)
+    return sharded.repeated(found[0], mesh), sharded.repeated(found[1], mesh)
 
 
 def _count(params: Params) -> int:
@@ -137,7 +151,7 @@ def _count(params: Params) -> int:
 
 
 def _each_seed(function: Callable[[Params], jax.Array], params: Params) -> jax.Array:
-    """`vmap` over seeds; a single one is spared the axis, see `train.compile_epoch`."""
+    """`vmap` over seeds; a single one is spared the axis, see `fitting.of_seeds`."""
     if _count(params) > 1:
         return jax.vmap(function)(params)
     return function(jax.tree.map(lambda x: x[0], params))[None]
@@ -165,12 +179,11 @@ def _scorer(
 
         return every
 
-    def call(method: str, *arguments: Any, **more: Any) -> Any:
-        return model.apply({"params": params}, *arguments, method=method, **more)
+    call = partial(models.call, model, params)
 
     def half(block: tuple[jax.Array, ItemFeatures]) -> jax.Array:
         item, features = block
-        rows = call("lookup", jnp.zeros_like(item), item)[1]
+        rows = models.lookup(model, params, jnp.zeros_like(item), item)[1]
         return call("item_half", rows, features)
 
     width = jax.eval_shape(half, (ids[:1], features.rows(ids[:1]))).shape[-1]
@@ -178,7 +191,7 @@ def _scorer(
     halves = jax.lax.map(half, _blocks((ids, by_item), size))
 
     def score(user: jax.Array, context: jax.Array | None) -> jax.Array:
-        rows = call("lookup", user[None], ids[:1])[0]
+        rows = models.lookup(model, params, user[None], ids[:1])[0]
         mine = call("user_half", rows, *history_of(model, features, user[None]))
 
         def join(block: tuple[jax.Array, jax.Array | None]) -> jax.Array:

@@ -10,7 +10,6 @@ either the whole checkpoint or none. Nothing is pickled.
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import sys
@@ -22,6 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ncf_jax import integrity, sharded
 from ncf_jax.errors import RunError
 from ncf_jax.types import Dataset, Split, TrainState, check_dataset, pack, unpack
 
@@ -92,16 +92,19 @@ def save(
       RunError: it could not be written, for want of space for instance; the earlier
         checkpoints are as they were.
     """
-    host_state = jax.tree.map(np.asarray, state)
     about = {"format": FORMAT, "epoch": epoch, **meta}
-    about["state"] = {"forms": _forms(host_state), "sha256": _sha256(host_state)}
+    about["state"] = {"forms": integrity.forms(state), **integrity.digest(state)}
+    # Of several processes each writes its own rows, and orbax brings them together.
+    stored = sharded.bare(state)
+    if sharded.mesh_of(state) is None:
+        stored = jax.tree.map(np.asarray, state)
     try:
         json.dumps(about)  # before the arrays: what cannot be stored leaves nothing
         with _quiet(), _manager(workdir, keep) as manager:
             manager.save(
                 epoch,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(host_state),
+                    state=ocp.args.StandardSave(stored),
                     meta=ocp.args.JsonSave(about),
                 ),
             )
@@ -143,7 +146,9 @@ def _load_about(workdir: Path, epoch: int) -> dict[str, Any]:
 
 
 def load_state(workdir: Path, epoch: int, like: TrainState) -> TrainState:
-    """The state after `epoch`, bit for bit, as NumPy arrays.
+    """The state after `epoch`, bit for bit: NumPy arrays, or spread as `like` is.
+
+    The number of devices may be another than that of the run that wrote it.
 
     Args:
       workdir: the run folder.
@@ -155,7 +160,7 @@ def load_state(workdir: Path, epoch: int, like: TrainState) -> TrainState:
     """
     # orbax would cast to the wanted type in silence, so forms are compared first.
     about = _load_about(workdir, epoch)["state"]
-    theirs, ours = about["forms"], _forms(like)
+    theirs, ours = about["forms"], integrity.forms(like)
     for name in {**ours, **theirs}:
         if theirs.get(name) != ours.get(name):
             raise RunError(
@@ -163,18 +168,39 @@ def load_state(workdir: Path, epoch: int, like: TrainState) -> TrainState:
                 f"model: {name} is {theirs.get(name, 'not there')}, wanted "
                 f"{ours.get(name, 'none')}."
             )
-    template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     try:
         with _quiet(), _manager(workdir) as manager:
             restored = manager.restore(
                 epoch,
-                args=ocp.args.Composite(state=ocp.args.StandardRestore(template)),
+                args=ocp.args.Composite(state=_wanted(like)),
             )
-        state = restored["state"]
-        _check_sha256(state, about["sha256"])
+        state = sharded.dressed(restored["state"], like)
+        if sharded.mesh_of(like) is None:
+            state = jax.tree.map(np.asarray, state)
+        integrity.check(state, about)
         return state
     except Exception as error:
         raise _damaged(workdir, epoch, error) from error
+
+
+def _wanted(like: TrainState) -> ocp.args.PyTreeRestore:
+    """What orbax is to restore, and to which devices."""
+    mesh, arrays = sharded.mesh_of(like), sharded.bare(like)
+    where: Any = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    if mesh is None:
+        places = jax.tree.map(lambda _: where, arrays)
+    else:
+        places = sharded.bare(sharded.shardings(like, mesh, lead=1))
+    # Not strict: how many rows of padding there are differs with the devices.
+    each = jax.tree.map(
+        lambda x, where: ocp.ArrayRestoreArgs(
+            sharding=where, global_shape=x.shape, dtype=x.dtype, strict=False
+        ),
+        arrays,
+        places,
+    )
+    forms = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
+    return ocp.args.PyTreeRestore(item=forms, restore_args=each)
 
 
 def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
@@ -189,7 +215,7 @@ def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
     arrays["part"] = part
     about = {
         "format": FORMAT,
-        "sha256": _sha256(arrays),
+        **integrity.digest(arrays),
         "dataset": texts,
         "split": {"definition": split.definition, "fingerprint": split.fingerprint},
     }
@@ -229,7 +255,7 @@ def load_dataset(workdir: Path) -> tuple[Dataset, Split]:
             )
         about = restored["about"]
         arrays = {k: np.asarray(v) for k, v in restored["arrays"].items()}
-        _check_sha256(arrays, about["sha256"])
+        integrity.check(arrays, about)
         part = arrays.pop("part")
         train, valid, test = (np.flatnonzero(part == which) for which in range(3))
         dataset = check_dataset(unpack(arrays, about["dataset"]))
@@ -239,27 +265,6 @@ def load_dataset(workdir: Path) -> tuple[Dataset, Split]:
             f"{folder} is missing or damaged ({_first_line(error)}). Train again "
             f"into a new --workdir."
         ) from error
-
-
-def _forms(state: TrainState) -> dict[str, str]:
-    """Name of each array -> its type and shape, as `float32[1, 64]`."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {
-        jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves
-    }
-
-
-def _sha256(tree: Any) -> str:
-    """Hash of the arrays' bytes: what is read must be what was written."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
-
-
-def _check_sha256(tree: Any, wanted: str) -> None:
-    if _sha256(tree) != wanted:
-        raise ValueError("the bytes read are not the bytes written")
 
 
 def _damaged(workdir: Path, epoch: int, error: Exception) -> RunError:

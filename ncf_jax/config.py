@@ -57,6 +57,13 @@ class Config(DeviceConfig, JudgeConfig):
     )
     epochs: int = option(10, "Passes over the training rows.", minimum=1)
     batch_size: int = option(512, "Examples in a step.", minimum=1, only_with=_GRADIENT)
+    batch_parts: int = option(
+        1,
+        "Compute a batch in so many equal parts, whose gradients are added in order: "
+        "results are then the same, bit for bit, on each number of devices.",
+        minimum=1,
+        only_with=_GRADIENT,
+    )
     loss: str = option(
         "mse",
         "Loss on ratings divided by five.",
@@ -173,7 +180,8 @@ class Config(DeviceConfig, JudgeConfig):
                 "--fc1_dim=0, no MLP, is a thing of --model=vncf alone, and of it "
                 "without --time: the MLP reads the times."
             )
-        for name, off in (("time", "none"), ("table_update", "dense")):
+        others = (("time", "none"), ("table_update", "dense"), ("batch_parts", 1))
+        for name, off in others:
             if self.ranking and (value := getattr(self, name)) != off:
                 raise ConfigError(
                     f"--{name}={value} wants --ranking=0: pairs at random have no "

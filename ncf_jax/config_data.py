@@ -1,8 +1,10 @@
 """Which data, how it is divided, and how a model is judged: each option once."""
 
 import dataclasses
+import os
 
-from ncf_jax.options import Options, option
+from ncf_jax.errors import ConfigError
+from ncf_jax.options import Options, option, shown
 
 RELEASES = (
     "ml-latest-small",
@@ -16,6 +18,7 @@ RELEASES = (
 )
 PUBLISHED_SPLITS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
+COLUMNS = ("user", "item", "rating", "time")
 _SYNTHETIC = {"dataset": ("synthetic",)}
 _RELEASES = {"dataset": RELEASES}
 SEEDED = ("user_random", "cold_item", "cold_user")
@@ -51,12 +54,14 @@ class DataConfig(Options):
         only_with=_RELEASES,
     )
     columns: tuple[str, ...] = option(
-        ("user", "item", "rating", "time"),
-        "Columns of your own file: user, item, rating and, if there is one, time.",
+        COLUMNS,
+        "Names of the columns of your own file, in this order: user, item, rating and, "
+        "if there is one, time.",
     )
     item_features: str = option(
         "",
-        "A CSV or Parquet file beside your own: item, and title, genres or tags.",
+        "A CSV, TSV or Parquet file beside your own: a column item, and any of title, "
+        "genres and tags (several between |).",
     )
     min_item_ratings: int = option(
         10, "Keep items with at least this many ratings.", minimum=1
@@ -70,7 +75,7 @@ class DataConfig(Options):
         "global_time the latest 15 % to test, those before to validation; "
         "leave_last_out each user's latest to test, the one before to validation; "
         "cold_item, cold_user 70/15/15 of the items or users, with all their rows; "
-        "u1 to u5, ua, ub as published with ml-100k; stored as a folder of shards says.",
+        "u1 to u5, ua, ub published with ml-100k; stored as a folder of shards says.",
         choices=(
             "user_random",
             *BY_TIME,
@@ -118,6 +123,59 @@ class DataConfig(Options):
         maximum=2**32 - 1,
         only_with=_SYNTHETIC,
     )
+
+    def __post_init__(self) -> None:
+        """Checks each value, and what two of them together cannot be."""
+        super().__post_init__()
+        for name in ("dataset", "item_features"):
+            value = getattr(self, name)
+            if value and value not in ("synthetic", *RELEASES):
+                # The same file from whatever folder the run is repeated.
+                object.__setattr__(self, name, os.path.abspath(value))
+        if self.dataset in ("synthetic", *RELEASES):
+            self._refuse_options_of_files()
+        elif self.split in BY_TIME and len(self.columns) == 3:
+            raise ConfigError(
+                f"--split={self.split} wants times, and "
+                f"--columns={shown(self.columns)} names none; add the column of times, "
+                f"or choose another --split."
+            )
+        names = self.columns
+        if not 3 <= len(names) <= 4 or len(set(names)) < len(names) or "" in names:
+            raise ConfigError(
+                f"--columns wants three or four different names, of user, item, rating "
+                f"and, if there is one, time; found {shown(names)!r}."
+            )
+        if self.split in PUBLISHED_SPLITS:
+            self._check_published()
+
+    def _refuse_options_of_files(self) -> None:
+        for name, default in (("columns", COLUMNS), ("item_features", "")):
+            if (value := getattr(self, name)) != default:
+                raise ConfigError(
+                    f"--{name}={shown(value)} has no effect with "
+                    f"--dataset={self.dataset}; leave it out, or give the path of your "
+                    f"own file, such as --dataset=./ratings.csv."
+                )
+        if self.split == "stored":
+            raise ConfigError(
+                f"--split=stored wants a folder of shards as --dataset, which may come "
+                f"with a split; found --dataset={self.dataset}."
+            )
+
+    def _check_published(self) -> None:
+        if self.dataset != "ml-100k":
+            raise ConfigError(
+                f"--split={self.split} is published with ml-100k alone; found "
+                f"--dataset={self.dataset}. Pass --dataset=ml-100k, or choose another "
+                f"--split."
+            )
+        if (self.min_item_ratings, self.min_user_ratings) != (1, 1):
+            raise ConfigError(
+                f"--split={self.split} is of all rows of ml-100k: pass "
+                f"--min_item_ratings=1 --min_user_ratings=1; found "
+                f"{self.min_item_ratings} and {self.min_user_ratings}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

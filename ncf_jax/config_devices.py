@@ -16,8 +16,8 @@ class DeviceConfig(Options):
     mesh: str = option(
         "",
         "Devices by axis, such as data:4,table:2: a batch is divided over both, rows "
-        "of tables over table. Empty: one device; with several processes all devices, "
-        "on table.",
+        "of tables over table. Empty: one device; with several processes table, of all "
+        "their devices.",
         identity=False,
     )
     input: str = option(
@@ -25,6 +25,19 @@ class DeviceConfig(Options):
         "How training rows reach the devices: device, all at once; stream, by chunks "
         "of batches; auto, device if they fit into a quarter of its memory.",
         choices=("auto", "device", "stream"),
+        identity=False,
+    )
+    chunk_examples: int = option(
+        2**18,
+        "Of a streamed epoch: examples that reach a device at once, all seeds' "
+        "together, but at least a batch.",
+        minimum=1,
+        identity=False,
+    )
+    save_chunks: int = option(
+        256,
+        "Of a streamed epoch: chunks from one checkpoint to the next.",
+        minimum=1,
         identity=False,
     )
     device_gib: float = option(

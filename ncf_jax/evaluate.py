@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ncf_jax import batching
+from ncf_jax import batching, sharded
+from ncf_jax.catalogue import placed, scorer
 from ncf_jax.catalogue import score_catalogue as score_catalogue
-from ncf_jax.catalogue import scorer
 from ncf_jax.judge import Evaluation, evaluate_scores
 from ncf_jax.losses import per_example
 from ncf_jax.models import apply
@@ -45,7 +45,7 @@ def _predict_blocks(
 
         return jax.lax.map(block, (user_SxB, item_SxB, context_SxBxF)) * RATING_MAX
 
-    return jax.vmap(one_seed)(params)
+    return sharded.repeated(jax.vmap(one_seed)(params), sharded.mesh_of(params))
 
 
 def predict(
@@ -79,7 +79,7 @@ def predict(
     item_SxB = np.pad(np.asarray(item, np.int32), pad).reshape(steps, block)
     if context is not None:
         context = np.pad(context, (pad, (0, 0))).reshape(steps, block, -1)
-    features = jax.tree.map(jnp.asarray, features.alone())
+    features = placed(features.alone(), params)
     out = _predict_blocks(model, params, user_SxB, item_SxB, features, context)
     return np.asarray(out).reshape(out.shape[0], -1)[:, : len(user)]
 

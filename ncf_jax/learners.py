@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from ncf_jax import batching
 from ncf_jax.config import Config
@@ -13,7 +14,12 @@ from ncf_jax.types import ItemFeatures, Learner, TrainState
 
 
 def learner_of(
-    config: Config, model: nn.Module, features: ItemFeatures, *, num_rows: int = 0
+    config: Config,
+    model: nn.Module,
+    features: ItemFeatures,
+    *,
+    num_rows: int = 0,
+    mesh: Mesh | None = None,
 ) -> Learner:
     """The learner that `config` describes for `model`.
 
@@ -22,6 +28,7 @@ def learner_of(
       model: tables and head.
       features: of every item.
       num_rows: N training rows, by which a schedule knows its last step.
+      mesh: the devices, see `meshes.make_mesh`; None: one.
 
     Raises:
       ConfigError: the learning rate follows a schedule, and `num_rows` is missing.
@@ -42,6 +49,8 @@ def learner_of(
         loss=LOSSES[config.loss],
         ranking=config.ranking,
         batch_size=config.batch_size,
+        mesh=mesh,
+        batch_parts=config.batch_parts,
     )
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ncf_jax import sharded
 from ncf_jax.errors import ConfigError
 
 Rate = float | Callable[[jax.Array], jax.Array]
@@ -256,7 +257,7 @@ def move_rows(
         leaves = zip(side, jax.tree.leaves(old), jax.tree.leaves(slope), strict=True)
         sides.append(
             {
-                path: row_wise.update(side[path], state[path], row, x, g, step)
+                path: _update(row_wise, side[path], state[path], row, x, g, step)
                 for path, x, g in leaves
             }
         )
@@ -264,6 +265,14 @@ def move_rows(
         tuple({path: moved[0] for path, moved in side.items()} for side in sides),
         tuple({path: moved[1] for path, moved in side.items()} for side in sides),
     )
+
+
+def _update(
+    row_wise: RowWise, table: Any, state: Any, row: Any, found: Any, *rest: Any
+) -> tuple[Any, Any]:
+    if isinstance(table, sharded.Sharded):
+        return sharded.update_rows(row_wise.update, table, state, row, *rest)
+    return row_wise.update(table, state, row, found, *rest)
 
 
 ROW_WISE: dict[str, Callable[[Rate, float], RowWise]] = {

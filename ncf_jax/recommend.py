@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ncf_jax import models, sharded
 from ncf_jax.catalogue import best_unseen
 from ncf_jax.errors import DataError, RunError
 from ncf_jax.foldin import fold_in
@@ -262,14 +263,20 @@ def item_vectors(
     items = jnp.arange(dataset.num_items)
 
     def item_rows(params: Params) -> Any:
-        lookup = {"params": params}, jnp.zeros_like(items), items
-        rows = model.apply(*lookup, method="lookup")[1]
+        rows = models.lookup(model, params, jnp.zeros_like(items), items)[1]
         if not hasattr(model, "item_vector"):
             return rows
         features = jax.tree.map(jnp.asarray, dataset.features).rows(items)
-        return model.apply({"params": params}, rows, features, method="item_vector")
+        return models.call(model, params, "item_vector", rows, features)
 
-    tables = jax.tree.leaves(jax.vmap(item_rows)(params))
+    mesh = sharded.mesh_of(params)
+
+    @jax.jit
+    def of_seeds(params: Params) -> Any:
+        found = jax.vmap(item_rows)(params)
+        return jax.tree.map(lambda x: sharded.repeated(x, mesh), found)
+
+    tables = [sharded.local(x, mesh) for x in jax.tree.leaves(of_seeds(params))]
     vectors = [table for table in tables if table.ndim == 3]  # not biases, [R, I]
     return jnp.concatenate(vectors, axis=-1) if vectors else None
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import ncf_jax
-from ncf_jax import per_user
+from ncf_jax import per_user, processes
 from ncf_jax.errors import RunError
 from ncf_jax.judge import Evaluation
 from ncf_jax.results import (
@@ -37,11 +37,13 @@ PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy pandas scikit-learn"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all.
+    """Writes a file whole or not at all; of several processes, the first does.
 
     Raises:
       RunError: it could not be written; what was there before is still there.
     """
+    if not processes.primary():
+        return
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """A run folder as a value: all that evaluating, recommending and comparing need."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,7 +160,8 @@ def load_run(workdir: str) -> Run:
         )
     dataset = with_context(config, dataset, split)
     model = make_model(config, dataset)
-    learner = learner_of(config, model, dataset.features, num_rows=len(split.train))
+    one = dataclasses.replace(config, batch_parts=1)  # its tables in one piece
+    learner = learner_of(one, model, dataset.features, num_rows=len(split.train))
     like = state_like(learner, config.num_seeds * config.ensemble)
     state = checkpoint.load_state(folder, epoch, like)
     return Run(folder, config, epoch, model, state.params, dataset, split)

@@ -126,6 +126,9 @@ class Learner(NamedTuple):
       epoch: (state, `Interactions`, key) -> state and summed losses by step [S]; one
         jitted scan that takes the state's memory.
       loss: (params, `Interactions`) -> mean loss [], without dropout.
+      chunk: (state, rows, features, key) -> as `epoch`, of the batches whose user,
+        item, rating, weight and, if there is one, context are `rows`, each [C, B, ...].
+      mesh: the devices that it is for (`ncf_jax.sharded`); None: one.
 
     `key` is always the run's root key: a step's key is folded from it and
     `state.step`, so any epoch can be replayed from its first state alone.
@@ -135,6 +138,8 @@ class Learner(NamedTuple):
     step: Callable[[TrainState, Batch, jax.Array], tuple[TrainState, jax.Array]]
     epoch: Callable[[TrainState, Interactions, jax.Array], tuple[TrainState, jax.Array]]
     loss: Callable[[Params, Interactions], jax.Array]
+    chunk: Callable[..., tuple[TrainState, jax.Array]] | None = None
+    mesh: Any = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

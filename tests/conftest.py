@@ -13,6 +13,9 @@ from ncf_jax.config import DataConfig
 # [B] against [B, 1] must raise, not broadcast: the classic silent bug of rating losses.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Eight devices, for what is spread over several; all else uses the first.
+jax.config.update("jax_num_cpu_devices", 8)
+
 # Many tests train the same tiny model anew; a program is compiled once a session.
 _compiled = tempfile.TemporaryDirectory()
 jax.config.update("jax_compilation_cache_dir", _compiled.name)

@@ -16,6 +16,7 @@ from ncf_jax.config import (
     JudgeConfig,
     differences,
 )
+from ncf_jax.config_data import PUBLISHED_SPLITS
 from ncf_jax.data.splits import SPLITS
 from ncf_jax.errors import ConfigError
 from ncf_jax.judge import CANDIDATES
@@ -262,7 +263,7 @@ def test_the_options_of_data_and_of_judging_are_part_of_the_whole(part):
 @pytest.mark.parametrize(
     ("name", "table"),
     [
-        ("split", SPLITS),
+        ("split", {*SPLITS, *PUBLISHED_SPLITS, "stored"}),
         ("metrics", CONVENTIONS),
         ("candidates", CANDIDATES),
         ("ties", TIES),

@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 
 DOCS = [
     "docs/architecture.md",
+    "docs/cluster.md",
     "docs/comparison.md",
     "docs/extending.md",
     "docs/metrics.md",
@@ -132,6 +133,7 @@ def test_the_architecture_page_names_every_module():
 
 def test_the_registries_and_the_options_have_the_same_names():
     from ncf_jax.config import Config
+    from ncf_jax.config_data import PUBLISHED_SPLITS
     from ncf_jax.data.splits import LIMITS, SPLITS
     from ncf_jax.judge import CANDIDATES
     from ncf_jax.losses import LOSSES
@@ -148,7 +150,7 @@ def test_the_registries_and_the_options_have_the_same_names():
     assert set(MODELS) == set(GRADIENT_MODELS) | set(CLOSED_FORM_MODELS)
     assert set(LOSSES) == choices["loss"]
     assert set(OPTIMIZERS) == choices["optimizer"]
-    assert set(SPLITS) == set(LIMITS) == choices["split"]
+    assert {*SPLITS, *PUBLISHED_SPLITS, "stored"} == set(LIMITS) == choices["split"]
     assert set(CONVENTIONS) == choices["metrics"]
     assert set(CANDIDATES) == choices["candidates"]
     assert set(TIES) == choices["ties"]

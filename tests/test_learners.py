@@ -20,10 +20,11 @@ from ncf_jax import batching, catalogue, optim
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError
 from ncf_jax.evaluate import mean_loss, predict
+from ncf_jax.fitting import fit
 from ncf_jax.learners import learner_of
 from ncf_jax.losses import mse
 from ncf_jax.models import apply, make_model
-from ncf_jax.train import fit, make_learner
+from ncf_jax.train import make_learner
 from ncf_jax.types import Interactions, ItemFeatures
 
 ROWS, BATCH, EPOCHS = 20, 8, 2

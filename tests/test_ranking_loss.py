@@ -57,13 +57,13 @@ class TestAgainst:
         dataset, split = counted
         data = dataset.interactions(split.train, statistics=True)
         batch = batch_of(data)
-        other = batching.against(data, batch, jax.random.key(0)).other
+        other = batching.against(data.features, batch, jax.random.key(0)).other
         np.testing.assert_array_equal(other.user, batch.user)
         seen = dataset.features.history.item_count[np.asarray(other.item)] > 0
         np.testing.assert_array_equal(other.weight, batch.weight * seen)
         assert not seen.all()  # the control: an item that nobody has rated yet
         assert other.item.dtype == batch.item.dtype
-        again = batching.against(data, batch, jax.random.key(1)).other
+        again = batching.against(data.features, batch, jax.random.key(1)).other
         assert (np.asarray(other.item) != again.item).any()
 
     def test_every_item_is_as_likely(self, counted):
@@ -71,7 +71,7 @@ class TestAgainst:
         data = dataset.interactions(split.train, statistics=True)
         rows = jnp.zeros(20_000, jnp.int32)
         batch = batching.take(data, rows, jnp.ones(len(rows)))
-        item = batching.against(data, batch, jax.random.key(0)).other.item
+        item = batching.against(data.features, batch, jax.random.key(0)).other.item
         counts = np.bincount(item, minlength=ITEMS)
         assert len(counts) == ITEMS
         assert chisquare(counts).pvalue > 1e-3
@@ -80,7 +80,7 @@ class TestAgainst:
     def test_contexts_are_those_of_the_pairs(self, counted):
         dataset, split = counted
         data = dataset.interactions(split.train, statistics=True)
-        other = batching.against(data, batch_of(data), jax.random.key(2)).other
+        other = batching.against(data.features, batch_of(data), jax.random.key(2)).other
         every = dataset.features.statistics.of_users(other.user)
         wanted = np.asarray(every)[np.arange(len(other.user)), other.item]
         np.testing.assert_allclose(other.context, wanted, rtol=1e-6)
@@ -89,7 +89,7 @@ class TestAgainst:
     def test_a_pair_left_out_of_its_history_leaves_the_whole_history(self, counted):
         dataset, split = counted
         data = dataset.interactions(split.train, statistics=True)
-        other = batching.against(data, batch_of(data), jax.random.key(2)).other
+        other = batching.against(data.features, batch_of(data), jax.random.key(2)).other
         history = dataset.features.history.rows(
             np.asarray(other.item), np.asarray(other.user)
         )
@@ -106,7 +106,9 @@ class TestAgainst:
         dataset, split = counted
         data = dataclasses.replace(dataset.interactions(split.train), context=None)
         assert (
-            batching.against(data, batch_of(data), jax.random.key(0)).other.context
+            batching.against(
+                data.features, batch_of(data), jax.random.key(0)
+            ).other.context
             is None
         )
 
@@ -153,7 +155,7 @@ class TestTraining:
         dataset, split = counted
         model = ncf.build(Config(embedding_dim=4, dropout=0.0), dataset)
         data = dataset.interactions(split.train, statistics=True)
-        batch = batching.against(data, batch_of(data), jax.random.key(0))
+        batch = batching.against(data.features, batch_of(data), jax.random.key(0))
         key = jax.random.key(1)
         losses = []
         for weight in (0.0, 100.0):
@@ -212,7 +214,7 @@ def test_rows_without_statistics_are_refused_with_what_to_do(tiny_dataset, tiny_
         data = dataset.interactions(tiny_split.train, statistics=statistics)
         batch = batching.take(data, index[0], weight[0])
         if statistics:
-            assert batching.against(data, batch, key).other.context is not None
+            assert batching.against(data.features, batch, key).other.context is not None
             continue
         with pytest.raises(ConfigError, match="statistics=True"):
-            batching.against(data, batch, key)
+            batching.against(data.features, batch, key)

@@ -18,19 +18,13 @@ from ncf_jax import batching, bits, checkpoint, optim
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError, DataError, NonFiniteLossError
 from ncf_jax.evaluate import mean_loss
+from ncf_jax.fitting import compile_epoch, fit
 from ncf_jax.learners import learner_of, state_like
 from ncf_jax.losses import mae, mse
 from ncf_jax.models import apply, divide, make_model
 from ncf_jax.models.ncf import NCF
 from ncf_jax.optim import OPTIMIZERS, ROW_WISE
-from ncf_jax.train import (
-    DROPOUT,
-    INIT,
-    SHUFFLE,
-    compile_epoch,
-    fit,
-    make_learner,
-)
+from ncf_jax.train import DROPOUT, INIT, SHUFFLE, make_learner
 from ncf_jax.types import Batch, Interactions, ItemFeatures
 
 

@@ -16,10 +16,10 @@ from experiments.bench import roofline, rows
 from experiments.bench.worker import Contestant
 from ncf_jax import batching
 from ncf_jax.config import Config
+from ncf_jax.fitting import compile_epoch, fit
 from ncf_jax.learners import learner_of
 from ncf_jax.models import apply_head
 from ncf_jax.models.ncf import NCF
-from ncf_jax.train import compile_epoch, fit
 from ncf_jax.xla import compiler_options
 
 

@@ -38,6 +38,7 @@ class Plan(NamedTuple):
       peers: whether PyTorch takes part; it is installed.
       target_loss: validation loss to be reached.
       profile: folder for traces, or empty.
+      stream_ratings: of the suite stream.
     """
 
     config: DataConfig
@@ -45,6 +46,7 @@ class Plan(NamedTuple):
     peers: bool
     target_loss: float
     profile: str
+    stream_ratings: int = 3_200_020
 
     @property
     def source(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A file is *plain* when it has the documented columns in their order and is written as
 MovieLens writes it. `read` returns a table only when it is certain that the strict path
-(`reading`) would read the very same table; whatever is odd or wrong gives None, and the
+(`csvfile`) would read the very same table; whatever is odd or wrong gives None, and the
 strict path repairs it, or names its line and column.
 
 How it can be certain. In a file without text, which is ratings.csv, what is no digit
@@ -20,8 +20,9 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Column(Protocol):
-    """What this module needs to know of `reading.Column`."""
+    """What this module needs to know of `tables.Column`."""
 
     @property
     def dtype(self) -> str:
@@ -55,8 +56,8 @@ class Column(Protocol):
 Columns = Mapping[str, Column]
 
 
-class _OddError(Exception):
-    """The file is not plain."""
+class OddError(Exception):
+    """A file is not plain."""
 
 
 def read(path: Path, columns: Columns, tell: Tell = silent) -> pd.DataFrame | None:
@@ -71,14 +72,25 @@ def read(path: Path, columns: Columns, tell: Tell = silent) -> pd.DataFrame | No
       One column a name, rows in the order of the file, or None.
     """
     try:
-        parts = _parsed(path, columns, tell)
+        blocks = _blocks(path, columns)
+        parts = parsed(path.name, blocks, partial(_parse, columns=columns), tell)
         if _has_text(columns):
             table = _joined(list(parts), columns)
         else:
-            table = _filled(parts, columns, path.stat().st_size // SHORT_LINE)
-    except (_OddError, ValueError, OverflowError):  # pandas' parser errors included
+            table = filled(parts, columns, path.stat().st_size // SHORT_LINE)
+    except (OddError, ValueError, OverflowError):  # pandas' parser errors included
         return None
     return table if len(table) else None
+
+
+def blocks(path: Path, columns: Columns, tell: Tell = silent) -> Iterator[pd.DataFrame]:
+    """The table of a plain file, a block of rows at a time.
+
+    Raises:
+      OddError, ValueError, OverflowError: the file is not plain from here on.
+    """
+    parse = partial(_parse, columns=columns)
+    return parsed(path.name, _blocks(path, columns), parse, tell)
 
 
 def _has_text(columns: Columns) -> bool:
@@ -90,12 +102,12 @@ def _joined(parts: list[pd.DataFrame], columns: Columns) -> pd.DataFrame:
     for name, column in columns.items():
         if column.dtype == "str":
             if not all(map(column.check, table[name].unique())):
-                raise _OddError
+                raise OddError
             table[name] = table[name].astype("str")
     return table
 
 
-def _filled(
+def filled(
     parts: Iterator[pd.DataFrame], columns: Columns, capacity: int
 ) -> pd.DataFrame:
     """The parts one below the other, each copied once; unused room is never touched."""
@@ -112,8 +124,13 @@ def _filled(
     return pd.DataFrame({n: c[:rows] for n, c in whole.items()}, copy=False)
 
 
-def _parsed(path: Path, columns: Columns, tell: Tell) -> Iterator[pd.DataFrame]:
-    """Each block's columns, in order; blocks are parsed in parallel."""
+def parsed(
+    name: str,
+    blocks: Iterator[bytes],
+    parse: Callable[[bytes], pd.DataFrame],
+    tell: Tell,
+) -> Iterator[pd.DataFrame]:
+    """What `parse` makes of each block of file `name`, in order; done in parallel."""
     workers = min(4, os.cpu_count() or 1)
     waiting: deque[Future] = deque()
     rows = said = 0
@@ -122,14 +139,14 @@ def _parsed(path: Path, columns: Columns, tell: Tell) -> Iterator[pd.DataFrame]:
     np.empty(LARGE_PIECE, np.uint8)
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for block in _blocks(path, columns):
-                waiting.append(pool.submit(_parse, block, columns))
+            for block in blocks:
+                waiting.append(pool.submit(parse, block))
                 if len(waiting) > workers:
                     part = waiting.popleft().result()
                     rows += len(part)
                     if rows - said >= SAID_EVERY:
                         said = rows
-                        tell(f"{path.name}: {rows:,} rows read")
+                        tell(f"{name}: {rows:,} rows read")
                     yield part
             while waiting:
                 yield waiting.popleft().result()
@@ -139,27 +156,31 @@ def _parsed(path: Path, columns: Columns, tell: Tell) -> Iterator[pd.DataFrame]:
 
 
 def _blocks(path: Path, columns: Columns) -> Iterator[bytes]:
-    """The file after its header in pieces of whole lines, each ended by LF."""
     with path.open("rb") as file:
         header = file.readline(1000).removeprefix(BOM)
         if header.replace(b"\r\n", b"\n") != ",".join(columns).encode() + b"\n":
-            raise _OddError
-        while block := file.read(BLOCK):
-            if not block.endswith(b"\n"):
-                block += file.readline(BLOCK)
-            if block.endswith(b"\n"):
-                yield _unified(block)
-            elif file.read(1):
-                raise _OddError  # a line as long as a block
-            else:
-                yield _unified(block + b"\n")  # the last line lacks its end
+            raise OddError
+        yield from pieces(file)
+
+
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The rest of an open file in pieces of whole lines, each ended by LF."""
+    while block := file.read(BLOCK):
+        if not block.endswith(b"\n"):
+            block += file.readline(BLOCK)
+        if block.endswith(b"\n"):
+            yield _unified(block)
+        elif file.read(1):
+            raise OddError  # a line as long as a block
+        else:
+            yield _unified(block + b"\n")  # the last line lacks its end
 
 
 def _unified(block: bytes) -> bytes:
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
         if b"\r" in block:
-            raise _OddError
+            raise OddError
     return block
 
 
@@ -167,7 +188,7 @@ def _parse(block: bytes, columns: Columns) -> pd.DataFrame:
     text = _has_text(columns)
     lines = _text_lines(block, columns) if text else _number_lines(block)
     if not lines:
-        raise _OddError
+        raise OddError
     table = pd.read_csv(
         io.BytesIO(block),
         header=None,
@@ -180,7 +201,7 @@ def _parse(block: bytes, columns: Columns) -> pd.DataFrame:
         quoting=csv.QUOTE_MINIMAL if text else csv.QUOTE_NONE,
     )
     if len(table) != lines:
-        raise _OddError
+        raise OddError
     for name, column in columns.items():
         if column.dtype != "str":
             _check_range(table[name], column)
@@ -190,7 +211,7 @@ def _parse(block: bytes, columns: Columns) -> pd.DataFrame:
 def _check_range(values: pd.Series, column: Column) -> None:
     ends = values.min(), values.max()
     if values.dtype != column.dtype or not all(column.check(str(x)) for x in ends):
-        raise _OddError  # NaN and a sign fail the check too
+        raise OddError  # NaN and a sign fail the check too
 
 
 def _number_lines(block: bytes) -> int:

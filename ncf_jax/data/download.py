@@ -1,9 +1,10 @@
 """Fetch a release once: over https, verified by hash, whole or not at all.
 
-pooch downloads to a temporary file and checks the archive's hash; each member is then
-read from the archive by its known name, checked against its own hash, and all of them
-appear together by one rename. A process that dies leaves nothing that looks whole,
-and two processes at once cannot harm each other.
+pooch downloads to a temporary file and checks the archive's hash, where one is known;
+each member is then read from the archive by its known name, in pieces, checked against
+its own hash, where that is known, and all of them appear together by one rename. A
+process that dies leaves nothing that looks whole, and two processes at once cannot harm
+each other.
 """
 
 import contextlib
@@ -12,13 +13,14 @@ import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pooch
 import requests
 
-from ncf_jax.data.releases import Release, content_sha256
+from ncf_jax.data.releases import BLOCK, Release, file_sha256
 from ncf_jax.errors import DataError
 
 TIMEOUT_SECONDS = 30
@@ -35,6 +37,8 @@ DAMAGED = (_UnfitError, ValueError, zipfile.BadZipFile)
 def fetch(release: Release, data_dir: Path) -> Path:
     """Downloads `release` into `data_dir/<name>/` unless it lies there already.
 
+    A release without any published hash is taken as https brings it.
+
     Returns:
       The folder that holds the members.
 
@@ -42,7 +46,7 @@ def fetch(release: Release, data_dir: Path) -> Path:
       DataError: no network, a wrong hash, an insecure redirect, a damaged archive or
         a folder that cannot be written; nothing is left behind.
     """
-    target = data_dir / release.name
+    target = release.folder(data_dir)
     if all((target / name).is_file() for name in release.members):
         return target
     outer = sys.exc_info()[1]
@@ -105,20 +109,31 @@ def _download(release: Release, folder: Path) -> Path:
 def _unpack(release: Release, archive: Path, folder: Path) -> None:
     folder.mkdir()
     with zipfile.ZipFile(archive) as zipped:
-        for name, wanted in release.members.items():
+        hashes = dict.fromkeys(release.extras) | dict(release.members)
+        for name, wanted in hashes.items():
+            inside = f"{release.folder_in_archive}/{name}"
             try:
-                info = zipped.getinfo(f"{release.name}/{name}")
+                info = zipped.getinfo(inside)
             except KeyError:
-                raise ValueError(f"the archive has no {release.name}/{name}") from None
+                raise ValueError(f"the archive has no {inside}") from None
             if info.file_size > release.max_bytes:
                 raise ValueError(f"{name} would unpack to {info.file_size:,} bytes")
-            try:
-                content = zipped.read(info)
-            except Exception as error:  # of zlib, bz2, lzma, struct, or zipfile's own
-                raise _UnfitError(f"{name} cannot be unpacked: {error}") from error
-            if content_sha256(content) != wanted:
+            with (folder / name).open("wb") as file:
+                for piece in _pieces(zipped, info):
+                    file.write(piece)
+            if wanted is not None and file_sha256(folder / name) != wanted:
                 raise ValueError(f"{name} has another hash than the published one")
-            (folder / name).write_bytes(content)
+
+
+def _pieces(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """A member's content in pieces; no more than the archive says there is."""
+    try:
+        with zipped.open(info) as member:
+            while piece := member.read(BLOCK):
+                yield piece
+    except Exception as error:  # of zlib, bz2, lzma, struct, or zipfile's own
+        name = info.filename.rpartition("/")[2]
+        raise _UnfitError(f"{name} cannot be unpacked: {error}") from error
 
 
 def _publish(folder: Path, target: Path) -> None:

@@ -1,51 +1,37 @@
-"""filter -> ids -> features -> arrays, cached by the content of the files.
+"""A data set by name: found, read, built and cached; and its split.
 
-Nothing loops over users, ratings or tags, and memory is bounded: at its peak some
-`60 * N + 0.5e9` bytes for N ratings in the files (32 of them for the table that was
-read, 20 for the arrays that remain, the rest for codes and masks of the moment), and
-some hundred bytes a tag.
-
-The cache is an `.npz` without pickle, named by a hash of the files' content and of
-every option that matters; a damaged or older one is made anew, never trusted.
+The cache is an `.npz` (`store`), named by a hash of the files' content and of every
+option that matters.
 """
 
-import hashlib
+import dataclasses
 import json
-import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ncf_jax.config import DataConfig
+from ncf_jax.config_data import BY_TIME, PUBLISHED_SPLITS
 from ncf_jax.data import Tell, download, releases, silent
-from ncf_jax.data.splits import SPLITS
-from ncf_jax.errors import DataError
-from ncf_jax.types import (
-    Dataset,
-    ItemFeatures,
-    Split,
-    check_dataset,
-    pack,
-    unpack,
-)
+from ncf_jax.data.splits import SPLITS, limits, make_split
+from ncf_jax.data.store import cached
+from ncf_jax.errors import ConfigError, DataError
+from ncf_jax.types import Dataset, Split
 
 if TYPE_CHECKING:
     from ncf_jax.data import synthetic
 
-FILES = ("ratings.csv", "movies.csv", "tags.csv")
 LARGE = 2**25  # bytes of ratings.csv from which progress is told
 LINE = 27  # bytes of a line of it
-CACHE_VERSION = 2  # raise it when the same files would give other arrays
 
 
 def prepare(config: DataConfig, progress: Tell = silent) -> Dataset:
     """The data set that `config` names, ready for training.
 
     A missing release is downloaded into `config.data_dir`; the synthetic world is
-    generated, written in the MovieLens format and read back by the same reader.
+    generated, written in the MovieLens format and read back by the same reader; a path
+    is a file of ratings or a folder of shards.
 
     Args:
       config: which data, and its filters.
@@ -60,8 +46,12 @@ def prepare(config: DataConfig, progress: Tell = silent) -> Dataset:
       >>> prepare(DataConfig(cache_dir="")).label
       'synthetic world (not real data)'
     """
-    make = _synthetic if config.dataset == "synthetic" else _release
-    dataset = make(config, progress)
+    if config.dataset == "synthetic":
+        dataset = _synthetic(config, progress)
+    elif config.dataset in releases.RELEASES:
+        dataset = _release(config, progress)
+    else:
+        dataset = _own(config, progress)
     _check("data", dataset.fingerprint, config.data_fingerprint)
     return dataset
 
@@ -70,11 +60,48 @@ def split(dataset: Dataset, config: DataConfig) -> Split:
     """The split that `config` names: `--split` with `--split_seed`.
 
     Raises:
-      DataError: it is not the one whose fingerprint `config` wants.
+      ConfigError: the data have no times, or no split of their own, that it wants.
+      DataError: it is not the one whose fingerprint `config` wants, or the files of a
+        published one are missing or malformed.
     """
-    found = SPLITS[config.split](dataset, config.split_seed)
+    found = _split(dataset, config)
     _check("split", found.fingerprint, config.split_fingerprint)
     return found
+
+
+def _split(dataset: Dataset, config: DataConfig) -> Split:
+    how = config.split
+    if how in PUBLISHED_SPLITS:
+        from ncf_jax.data import published
+
+        part = published.part(dataset, Path(config.data_dir), how)
+        return make_split(dataset, part, published.definition(how))
+    if how == "stored":
+        return _stored(dataset, config)
+    if how in BY_TIME and not dataset.time.any():
+        raise ConfigError(
+            f"--split={how} wants times, and {dataset.label} has none; choose another "
+            f"--split, or name the column of times as the fourth of --columns."
+        )
+    return SPLITS[how](dataset, config.split_seed)
+
+
+def _stored(dataset: Dataset, config: DataConfig) -> Split:
+    if dataset.part is None:
+        raise ConfigError(
+            f"--split=stored wants data that come with a split, as a folder of shards "
+            f"may; {dataset.label} has none. Choose another --split."
+        )
+    said = "as it came with the data"
+    folder = Path(config.dataset)
+    if (folder / "manifest.json").is_file():
+        from ncf_jax.data import shards
+
+        said = shards.definition(folder)
+    found = make_split(dataset, dataset.part, said)
+    if limits(found):  # made by a rule of ours, which says more
+        return found
+    return dataclasses.replace(found, definition=f"stored: {said}")
 
 
 def _check(what: str, found: str, wanted: str) -> None:
@@ -88,29 +115,29 @@ def _check(what: str, found: str, wanted: str) -> None:
 
 def _release(config: DataConfig, tell: Tell) -> Dataset:
     release = releases.RELEASES[config.dataset]
-    folder = Path(config.data_dir) / release.name
+    folder = release.folder(Path(config.data_dir))
     if not all((folder / name).is_file() for name in release.members):
-        if folder.is_dir() and any(
-            (folder / name).exists() for name in release.members
-        ):
-            missing = [n for n in release.members if not (folder / n).is_file()]
-            raise DataError(
-                f"{folder} lacks {', '.join(missing)}. Add the file, or remove the "
-                f"folder and {release.name} is downloaded again."
-            )
-        if (Path(config.data_dir) / "ratings.csv").is_file():
-            raise DataError(
-                f"--data_dir={config.data_dir} holds ratings.csv itself; give the "
-                f"folder that holds {release.name}/."
-            )
+        _refuse_what_lies_there(release, folder, config)
+        if release.sha256 is None:
+            tell(f"{release.name}: downloaded over https; no hash of it is published")
         folder = download.fetch(release, Path(config.data_dir))
-    tell = tell if (folder / "ratings.csv").stat().st_size >= LARGE else silent
-    hashes = _hashes(folder, tell)
+    size = (folder / release.ratings_file).stat().st_size
+    tell = tell if size >= LARGE else silent
+    hashes = _hashes(folder, release.files, tell)
     altered = releases.altered_members(release, folder, hashes)
-    label = release.name
-    if altered:
-        label += f" (another copy: {', '.join(altered)} not as of {release.date})"
-    dataset = _cached(folder, config, tell, hashes, name=release.name, label=label)
+
+    def make() -> Dataset:
+        return from_files(
+            folder,
+            config,
+            tell,
+            name=release.name,
+            label=lambda ratings: releases.label_of(release, altered, ratings),
+            form=release.form,
+            notes=releases.notes_of(release),
+        )
+
+    dataset = cached(release.name, hashes, config, tell, make)
     # After reading: a malformed file is better told by its line than by its hash.
     if altered and not config.allow_other_copy:
         raise DataError(
@@ -119,6 +146,29 @@ def _release(config: DataConfig, tell: Tell) -> Dataset:
             f"pass --allow_other_copy and every output names it as different."
         )
     return dataset
+
+
+def _refuse_what_lies_there(
+    release: releases.Release, folder: Path, config: DataConfig
+) -> None:
+    """Raises DataError where a download would hide a mistake."""
+    missing = [n for n in release.members if not (folder / n).is_file()]
+    if len(missing) < len(release.members):
+        raise DataError(
+            f"{folder} lacks {', '.join(missing)}. Add the file, or remove the "
+            f"folder and {release.name} is downloaded again."
+        )
+    if found := releases.found_instead(folder):
+        raise DataError(
+            f"{folder} is not {release.name}: wanted {', '.join(missing)}; found "
+            f"{found}. Name the release that it is with --dataset, or point "
+            f"--data_dir at a folder that holds {release.name}/."
+        )
+    if (Path(config.data_dir) / release.ratings_file).is_file():
+        raise DataError(
+            f"--data_dir={config.data_dir} holds {release.ratings_file} itself; give "
+            f"the folder that holds {release.name}/."
+        )
 
 
 def _synthetic(config: DataConfig, tell: Tell) -> Dataset:
@@ -132,16 +182,14 @@ def _synthetic(config: DataConfig, tell: Tell) -> Dataset:
             tell = silent
         tell(f"{folder.name}: drawn and written unless it is there")
         floor = synthetic.write(world, folder)
-        hashes = _hashes(folder, tell) if config.cache_dir else {}
-        return _cached(
-            folder,
-            config,
-            tell,
-            hashes,
-            name="synthetic",
-            label=label,
-            floor_rmse=floor,
-        )
+        hashes = _hashes(folder, releases.CSV, tell) if config.cache_dir else {}
+
+        def make() -> Dataset:
+            return from_files(
+                folder, config, tell, name="synthetic", label=label, floor_rmse=floor
+            )
+
+        return cached("synthetic", hashes, config, tell, make)
 
 
 def world_of(config: DataConfig) -> "synthetic.World":
@@ -158,35 +206,12 @@ def world_of(config: DataConfig) -> "synthetic.World":
     )
 
 
-def _hashes(folder: Path, tell: Tell) -> dict[str, str]:
+def _hashes(folder: Path, names: Iterable[str], tell: Tell) -> dict[str, str]:
     hashes = {}
-    for name in FILES:
+    for name in names:
         tell(f"{name}: checked by hash")
         hashes[name] = releases.file_sha256(folder / name)
     return hashes
-
-
-def _cached(
-    folder: Path, config: DataConfig, tell: Tell, hashes: dict[str, str], **extra
-) -> Dataset:
-    if not config.cache_dir:
-        return from_files(folder, config, tell, **extra)
-    path = Path(config.cache_dir) / f"{extra['name']}-{_cache_key(hashes, config)}.npz"
-    dataset = load_npz(path)
-    if dataset is None:
-        dataset = from_files(folder, config, tell, **extra)
-        tell(f"{path.name}: written")
-        save_npz(path, dataset)
-    return dataset
-
-
-def _cache_key(hashes: dict[str, str], config: DataConfig) -> str:
-    digest = hashlib.sha256()
-    for name in FILES:
-        digest.update(hashes[name].encode())
-    options = (CACHE_VERSION, config.min_item_ratings, config.min_user_ratings)
-    digest.update(repr(options).encode())
-    return digest.hexdigest()[:16]
 
 
 def from_files(
@@ -195,106 +220,80 @@ def from_files(
     tell: Tell,
     *,
     name: str,
-    label: str,
-    floor_rmse: float | None = None,
+    label: str | Callable[[int], str],
+    form: str = "csv",
+    **extra: Any,
 ) -> Dataset:
-    """The data set in a folder of MovieLens CSV files; nothing is cached."""
+    """The data set in a folder of MovieLens files; nothing is cached."""
     # pandas and scikit-learn take a second to import; a cached data set needs neither.
-    import pandas as pd
+    from ncf_jax.data import building, dat, reading
 
-    from ncf_jax.data import features, indexing, reading
-
-    tables = reading.read(folder, tell)
-    tell(f"{len(tables.tags):,} tags: made into features")
-    ids = pd.Index(tables.movies["movieId"])
-    beside = ThreadPoolExecutor(1)  # tags and ratings have nothing to do with another
-    tags = beside.submit(features.tag_matrix, tables.tags, ids.to_numpy())
-    beside.shutdown(wait=False)
-    tell(f"{len(tables.ratings):,} ratings: filtered and numbered")
-    columns = {name: tables.ratings[name].to_numpy() for name in tables.ratings}
-    kept = indexing.filtered(
-        columns["userId"],
-        columns["movieId"],
-        config.min_user_ratings,
-        config.min_item_ratings,
-    )
-    read_note = (
-        f"read {len(tables.ratings):,} ratings of {kept.read_items:,} movies by "
-        f"{kept.read_users:,} users"
-    )
-    if not len(kept.user):
-        raise DataError(
-            f"No rating in {folder} is left by --min_item_ratings="
-            f"{config.min_item_ratings} and --min_user_ratings="
-            f"{config.min_user_ratings}; lower them."
-        )
-    rows = ids.get_indexer(pd.Index(kept.item_ids))
-    movies = tables.movies.iloc[rows]
-    genres, genre_names = features.genre_matrix(
-        tables.movies["genres"].tolist(), movies["genres"].tolist()
-    )
-    with ThreadPoolExecutor(2) as pool:
-        rating, time = pool.map(kept.rows, (columns["rating"], columns["timestamp"]))
-    arrays: dict[str, Any] = dict(
-        user=kept.user,
-        item=kept.item,
-        rating=rating.astype(np.float32),
-        time=time,
-        user_ids=kept.user_ids,
-        item_ids=kept.item_ids,
-    )
-    tell("all of it: fingerprinted")
-    texts = (
-        movies["title"].tolist(),
-        movies["genres"].tolist(),
-        tables.tags,
-        genre_names,
-    )
-    year = features.release_year(movies["title"].tolist())
-    dataset = Dataset(
+    csv = form == "csv"
+    tables = reading.read(folder, tell) if csv else dat.read(folder, form, tell)
+    return building.build(
+        tables,
+        config,
+        tell,
         name=name,
-        label=label,
-        **arrays,
-        features=ItemFeatures(genres, tags.result()[rows], year),
-        titles=tuple(movies["title"]),
-        genres=tuple(movies["genres"]),
-        genre_names=genre_names,
-        fingerprint=indexing.fingerprint(arrays, *texts),
-        floor_rmse=floor_rmse,
-        notes=(read_note, *tables.notes),
+        label=label if callable(label) else lambda ratings: label,
+        source=str(folder),
+        **extra,
     )
-    return check_dataset(dataset)
 
 
-def save_npz(path: Path, dataset: Dataset) -> None:
-    """Writes a data set to one `.npz`, whole or not at all.
+def _own(config: DataConfig, tell: Tell) -> Dataset:
+    """A file, or a folder of shards, that is no release."""
+    path = Path(config.dataset)
+    if path.is_dir():
+        _refuse_beside_shards(config)
+        if not (path / "manifest.json").is_file():
+            raise DataError(_no_shards(path))
+        from ncf_jax.data import shards
 
-    Raises:
-      DataError: the folder cannot be written.
-    """
-    arrays, texts = pack(dataset)
-    meta = np.frombuffer(json.dumps(texts).encode(), np.uint8)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            partial = Path(scratch) / "partial.npz"  # with the umask's mode
-            np.savez(partial, allow_pickle=False, meta=meta, **arrays)
-            os.replace(partial, path)
-    except OSError as error:
+        return shards.dataset(path, config, tell)
+    if not path.is_file():
         raise DataError(
-            f"Prepared data could not be written to {path.parent} ({error.strerror}). "
-            f"Point --cache_dir at a folder that can be written, or pass --cache_dir= "
-            f"to keep nothing."
-        ) from error
+            f"--dataset={config.dataset} is not there. Expected a .csv, .tsv or "
+            f".parquet file of ratings, or a folder of shards with a manifest.json."
+        )
+    from ncf_jax.data import own
+
+    features = Path(config.item_features) if config.item_features else None
+    files = {name: own.hash_of(each) for name, each in own.files(path, features)}
+    tell = tell if path.stat().st_size >= LARGE else silent
+
+    def make() -> Dataset:
+        from ncf_jax.data import building
+
+        return building.build(
+            own.read(path, config.columns, features, tell),
+            config,
+            tell,
+            name=path.name,
+            label=lambda ratings: path.name,
+            source=str(path),
+        )
+
+    columns = json.dumps([path.name, config.columns])
+    return cached(path.stem, files | {"columns": columns}, config, tell, make)
 
 
-def load_npz(path: Path) -> Dataset | None:
-    """The data set in `path`, or None when it is not there or not whole."""
-    try:
-        # Opened here: np.load leaves a file open that turns out to be no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        texts = json.loads(arrays.pop("meta").tobytes())
-        return check_dataset(unpack(arrays, texts))
-    except Exception:  # nearly any kind, depending on where the damage is
-        return None  # made anew from the files, which are the truth
+def _refuse_beside_shards(config: DataConfig) -> None:
+    for name in ("columns", "item_features"):
+        if getattr(config, name) != getattr(DataConfig(), name):
+            raise ConfigError(
+                f"--{name} is of a file of ratings; --dataset={config.dataset} is a "
+                f"folder, whose manifest says it all. Leave it out."
+            )
+
+
+def _no_shards(folder: Path) -> str:
+    if found := releases.found_instead(folder):
+        return (
+            f"{folder} has no manifest.json, but {found}. Give a release by its name, "
+            f"as in --dataset=ml-1m --data_dir=<folder that holds ml-1m/>."
+        )
+    return (
+        f"{folder} has no manifest.json. Expected a folder of shards (data/README.md), "
+        f"or the path of a .csv, .tsv or .parquet file of ratings."
+    )

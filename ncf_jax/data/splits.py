@@ -1,13 +1,15 @@
 """Which interactions train, which choose, which judge.
 
-A split is a function `(dataset, seed) -> Split`; `SPLITS` holds them by name, `LIMITS`
-what each can and cannot show.
+A split is a function `(dataset, seed) -> Split`; `SPLITS` holds them by name. Those
+that come with data are read in `published` and `prepare`. `LIMITS` says of each what it
+can and cannot show.
 """
 
 import hashlib
 
 import numpy as np
 
+from ncf_jax.config_data import PUBLISHED_SPLITS
 from ncf_jax.types import Dataset, Split
 
 TEST_SHARE = 0.3  # then halved into validation and test
@@ -184,6 +186,14 @@ LIMITS = {
     "cold_user": "It shows how well users without any rating are served, from the "
     "items alone; it cannot show how well users with a history are served, and is no "
     "forecast, since training rows are also from after the test rows.",
+    "stored": "It shows what whoever made the data wanted to show; it cannot show more "
+    "than the rule by which its parts were chosen, which is theirs to tell.",
+}
+LIMITS |= {
+    name: "It shows how well missing ratings of known users are filled in, on the very "
+    f"rows ({name}.test) on which others have published figures; it cannot show how "
+    "well later ratings are forecast, and has no validation rows to choose an epoch by."
+    for name in PUBLISHED_SPLITS
 }
 
 
@@ -216,7 +226,7 @@ def warnings(
     """
     found = []
     train, test = dataset.time[split.train], dataset.time[split.test]
-    known = len(train) > 0 and len(test) > 0
+    known = len(train) > 0 and len(test) > 0 and bool(dataset.time.any())
     forecasts = known and bool(train.max() <= test.min())
     if known and not forecasts:
         later = float((train > np.median(test)).mean())

@@ -35,7 +35,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh
 
+from ncf_jax import sharded
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError
 from ncf_jax.history import History
@@ -95,8 +97,34 @@ def apply(
     Raises:
       ValueError: the model gave another shape than the ids have.
     """
+    if sharded.mesh_of(params) is not None:  # their owners are asked for the rows
+        known = {"context": context, "dropout_key": dropout_key}
+        rows = lookup(model, params, user, item)
+        return apply_head(model, params, rows, features, user.shape, **known)
     arguments = (user, item, features)
     return _checked(model, params, arguments, user.shape, dropout_key, context)
+
+
+def lookup(model: nn.Module, params: Params, user: Array, item: Array) -> Any:
+    """The model's own `lookup`; rows of sharded tables come from their owners."""
+    if sharded.mesh_of(params) is None:
+        return call(model, params, "lookup", user, item)
+
+    def own(params: Params) -> Any:
+        return call(model, params, "lookup", user, item)
+
+    form = jax.tree.structure(jax.eval_shape(own, sharded.without_rows(params)))
+    sides = zip(divide(model, params)[0], (user, item), strict=True)
+    rows = [table[ids] for side, ids in sides for table in side.values()]
+    return jax.tree.unflatten(form, rows)
+
+
+def call(
+    model: nn.Module, params: Params, method: str, *arguments: Any, **more: Any
+) -> Any:
+    """A method of the model that looks nothing up; or `lookup`, of tables in one piece."""
+    variables = {"params": sharded.without_rows(params)}
+    return model.apply(variables, *arguments, method=method, **more)
 
 
 def apply_head(
@@ -118,8 +146,7 @@ def apply_penalty(
     model: nn.Module, params: Params, rows: Any, features: ItemFeatures
 ) -> jax.Array:
     """What each example adds to the loss, of a model with a `penalty`: [...]."""
-    found: Any = model.apply({"params": params}, rows, features, method="penalty")
-    return found
+    return call(model, params, "penalty", rows, features)
 
 
 def context_of(model: nn.Module, context: Array | None) -> dict[str, Array]:
@@ -157,13 +184,14 @@ def _checked(
     method: str = "__call__",
 ) -> jax.Array:
     found = jnp.asarray(
-        model.apply(
-            {"params": params},
+        call(
+            model,
+            params,
+            method,
             *arguments,
             **context_of(model, context),
             train=dropout_key is not None,
             rngs=None if dropout_key is None else {"dropout": dropout_key},
-            method=method,
         )
     )
     if found.shape != shape:
@@ -198,6 +226,18 @@ def divide(model: nn.Module, params: Params) -> tuple[tuple[dict, ...], Params]:
     rest = flatten_dict(params, sep="/")
     users, items = ({path: rest.pop(path) for path in side} for side in model.tables)
     return (users, items), unflatten_dict(rest, sep="/")
+
+
+def spread_tables(model: nn.Module, params: Params, mesh: Mesh) -> Params:
+    """Parameters with the rows of the model's tables divided over the mesh's `table`.
+
+    Those of a model that names no tables stay in one piece, on every device.
+    """
+    if not hasattr(model, "tables"):
+        return params
+    (users, items), rest = divide(model, params)
+    users, items = jax.tree.map(lambda x: sharded.spread(x, mesh), (users, items))
+    return merge((users, items), rest)
 
 
 def merge(tables: tuple[dict, ...], rest: Params) -> Params:

@@ -103,7 +103,10 @@ def _slope(slope: float) -> str:
 def errors(
     prediction: np.ndarray, dataset: Dataset, split: Split, rows: np.ndarray
 ) -> list:
-    """Error by user activity, item popularity, genre and decade."""
+    """Error by user activity, item popularity, genre and decade.
+
+    Where nothing is known of any row's genre there is no such section.
+    """
     truth, user = dataset.rating[rows].astype(np.float64), dataset.user[rows]
     item, train = dataset.item[rows], split.train
     active = np.bincount(dataset.user[train], minlength=dataset.num_users)[user]
@@ -113,8 +116,10 @@ def errors(
 
     def section(
         name: str, title: str, order: str, text: str, member: np.ndarray, labels: list
-    ) -> Section:
+    ) -> Section | None:
         found = breakdown.by_groups(prediction, truth, user, member, labels)
+        if not len(found.labels):
+            return None
         if name == "genres":
             found = found.take(np.argsort(-found.rows, kind="stable"))
         shown = found
@@ -125,7 +130,7 @@ def errors(
         svg = diagnostics.groups(shown, name=name, title=f"Error {title}", order=order)
         return Section(name, title[0].upper() + title[1:], text, svg, "", found)
 
-    return [
+    sections = [
         section(
             "activity",
             "by user activity",
@@ -156,6 +161,7 @@ def errors(
             *breakdown.decades(year),
         ),
     ]
+    return [each for each in sections if each is not None]
 
 
 def _cold(what: str, count: np.ndarray) -> str:

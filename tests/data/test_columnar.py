@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncf_jax.data import columnar, reading
-from ncf_jax.data.reading import MOVIES, RATINGS, TAGS
+from ncf_jax.data import columnar, csvfile, reading
+from ncf_jax.data.tables import MOVIES, RATINGS, TAGS
 from ncf_jax.errors import DataError
 
 FORMS = {"ratings.csv": RATINGS, "movies.csv": MOVIES, "tags.csv": TAGS}
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 def strictly(path, columns):
     """The strict path alone: a table, or its sentence."""
     try:
-        return reading._read_strictly(path, columns)
+        return csvfile.read_strictly(path, columns)
     except DataError as error:
         return str(error)
 

@@ -239,6 +239,56 @@ def test_an_archive_with_lf_members_is_the_same_release(server, tmp_path):
     assert (tmp_path / "small" / "movies.csv").read_bytes() == lf["movies.csv"]
 
 
+def test_the_folder_in_the_archive_may_have_another_name(server, tmp_path):
+    content = archive_of(MEMBERS, prefix="small-of-1999/")
+    release = release_of(server, content=content, archive_folder="small-of-1999")
+    assert fetch(release, tmp_path) == tmp_path / "small"
+    assert contents(tmp_path) == WHOLE
+
+
+def test_a_copy_under_the_archives_own_name_is_not_fetched_again(server, tmp_path):
+    release = release_of(server, archive_folder="small-of-1999")
+    (tmp_path / "small-of-1999").mkdir()
+    for name, content in MEMBERS.items():
+        (tmp_path / "small-of-1999" / name).write_bytes(content)
+    assert fetch(release, tmp_path) == tmp_path / "small-of-1999"
+    assert server.asked == []
+
+
+def test_extras_come_along_and_are_not_asked_for_again(server, tmp_path):
+    content = archive_of(MEMBERS | {"u1.test": b"1"})
+    release = release_of(server, content=content, extras=("u1.test",))
+    fetch(release, tmp_path)
+    assert contents(tmp_path) == WHOLE | {"small/u1.test": b"1"}
+    (tmp_path / "small" / "u1.test").unlink()
+    fetch(release, tmp_path)
+    assert server.asked == ["/small.zip"]
+
+
+def test_an_archive_without_an_extra_is_not_the_release(server, tmp_path):
+    message = refused(release_of(server, extras=("u1.test",)), tmp_path)
+    assert "the archive has no small/u1.test" in message
+
+
+@pytest.mark.parametrize("hashed", [True, False], ids=["archive hash", "no hash"])
+def test_members_whose_hashes_are_not_known_are_taken(server, tmp_path, hashed):
+    release = release_of(server, members=dict.fromkeys(MEMBERS))
+    fetch(release if hashed else release._replace(sha256=None), tmp_path)
+    assert contents(tmp_path) == WHOLE
+
+
+def test_the_archives_hash_is_checked_where_the_members_are_not_known(server, tmp_path):
+    release = release_of(server, members=dict.fromkeys(MEMBERS))
+    server.answers["small.zip"] = sends(archive_of(MEMBERS | {"more.csv": b""}))
+    assert "hash" in refused(release, tmp_path)
+
+
+def test_a_large_member_is_unpacked_in_pieces(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "BLOCK", 7)
+    fetch(release_of(server), tmp_path)
+    assert contents(tmp_path) == WHOLE
+
+
 @pytest.mark.parametrize(
     "extra",
     [

@@ -9,7 +9,6 @@ is downloaded; folders that cannot be written are one sentence.
 """
 
 import dataclasses
-import json
 import re
 import shutil
 from collections import Counter
@@ -22,13 +21,13 @@ from hypothesis import strategies as st
 
 from ncf_jax import prepare
 from ncf_jax.config import DataConfig
-from ncf_jax.data import download, reading
+from ncf_jax.data import dat, download, reading
 from ncf_jax.data import prepare as preparation
-from ncf_jax.data.prepare import load_npz, save_npz
 from ncf_jax.data.releases import RELEASES
-from ncf_jax.errors import DataError
+from ncf_jax.errors import ConfigError, DataError
 from ncf_jax.types import pack
 from tests.conftest import TINY
+from tests.data import older
 
 NAME = "ml-latest-small"
 RELEASE = RELEASES[NAME]
@@ -496,130 +495,6 @@ def test_the_cache_is_shared_where_nothing_differs(tmp_path, option, no_reading)
     assert_identical(first, second)
 
 
-def cached_file(tmp_path):
-    """The path of a cache file and the data set it holds."""
-    dataset = prepared(tmp_path, cache_dir=str(tmp_path / "cache"))
-    (file,) = (tmp_path / "cache").iterdir()
-    return file, dataset
-
-
-DAMAGES = {
-    "empty": lambda raw: b"",
-    "cut in half": lambda raw: raw[: len(raw) // 2],
-    "one byte short": lambda raw: raw[:-1],
-    "only its first bytes": lambda raw: raw[:4],
-    "garbage": lambda raw: bytes(range(256)) * 10,
-    "text": lambda raw: b"not a cache",
-    "zeros": lambda raw: bytes(len(raw)),
-    "a pickle": lambda raw: b"\x80\x04N.",
-    "a single array": lambda raw: b"\x93NUMPY\x01\x00" + raw[:100],
-    "a byte in the middle": lambda raw: (
-        raw[: len(raw) // 3]
-        + bytes([raw[len(raw) // 3] ^ 1])
-        + raw[len(raw) // 3 + 1 :]
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_made_anew(tmp_path, damage):
-    file, dataset = cached_file(tmp_path)
-    raw = file.read_bytes()
-    file.write_bytes(DAMAGES[damage](raw))
-    assert load_npz(file) is None
-    again = prepare(config_of(tmp_path, cache_dir=str(file.parent)))
-    assert_identical(again, dataset)
-    assert_identical(load_npz(file), dataset)
-    assert [path.name for path in file.parent.iterdir()] == [file.name]
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory):
-    """A cache file's path, its bytes and the data set in it."""
-    file, dataset = cached_file(tmp_path_factory.mktemp("stored"))
-    return file.with_name("damaged.npz"), file.read_bytes(), dataset
-
-
-@given(
-    where=st.floats(0, 1, exclude_max=True),
-    byte=st.integers(0, 255),
-    near_the_end=st.booleans(),
-)
-@settings(max_examples=150, deadline=None)
-def test_a_flipped_byte_gives_the_same_data_or_none(stored, where, byte, near_the_end):
-    # The archive's directory, at its end, is where damage raises the rarest errors.
-    path, raw, dataset = stored
-    span = min(1500, len(raw)) if near_the_end else len(raw)
-    position = len(raw) - span + int(where * span)
-    path.write_bytes(raw[:position] + bytes([byte]) + raw[position + 1 :])
-    loaded = load_npz(path)
-    if loaded is not None:
-        assert_identical(loaded, dataset)
-
-
-@pytest.mark.parametrize(
-    ("offset", "value"),
-    [(8, 1), (10, 99), (10, 8), (10, 12), (10, 14), (6, 200)],
-    ids=["encrypted", "unknown", "deflated", "bzip2", "lzma", "a later zip"],
-)
-def test_a_cache_whose_directory_is_damaged_is_made_anew(stored, offset, value):
-    path, raw, _ = stored
-    entry = raw.index(b"PK\x01\x02")
-    position = entry + offset
-    path.write_bytes(raw[:position] + bytes([value]) + raw[position + 1 :])
-    assert load_npz(path) is None
-
-
-def rewritten(path, **changes):
-    """The cache file with some arrays, or texts in its `meta`, replaced or removed."""
-    with np.load(path) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    meta = json.loads(arrays["meta"].tobytes())
-    for name, value in changes.items():
-        home = meta if name in meta else arrays
-        home.pop(name, None)
-        if value is not None:
-            home[name] = value
-    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    np.savez(path, **arrays)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"user": None},
-        {"features_tags": None},
-        {"titles": None},
-        {"fingerprint": None},
-        {"rating": np.zeros(3, np.float32)},
-        {"user": np.full(6, 99, np.int32)},
-        {"item": np.full(6, -1, np.int32)},
-        {"titles": ["one"]},
-        {"genre_names": ["one"]},
-        {"features_genres": np.zeros((3, 1), np.float32)},
-    ],
-    ids=lambda changes: "-".join(changes),
-)
-def test_a_cache_of_another_form_is_made_anew(tmp_path, changes):
-    # As an earlier or later version of the package may have written it.
-    file, dataset = cached_file(tmp_path)
-    rewritten(file, **changes)
-    assert load_npz(file) is None
-    again = prepare(config_of(tmp_path, cache_dir=str(file.parent)))
-    assert_identical(again, dataset)
-
-
-def test_a_rewritten_cache_without_a_change_is_still_read(tmp_path):
-    # The control of the test above.
-    file, dataset = cached_file(tmp_path)
-    rewritten(file)
-    assert_identical(load_npz(file), dataset)
-
-
-def test_a_cache_that_is_not_there_is_none(tmp_path):
-    assert load_npz(tmp_path / "nothing.npz") is None
-
-
 @pytest.mark.parametrize("below", ["", "deeper"])
 @pytest.mark.parametrize("dataset", [NAME, "synthetic"])
 def test_a_cache_folder_that_cannot_be_made_is_one_sentence(tmp_path, below, dataset):
@@ -635,21 +510,6 @@ def test_a_cache_folder_that_cannot_be_made_is_one_sentence(tmp_path, below, dat
     assert "could not be written" in message
     assert "--cache_dir" in message
     assert (tmp_path / "file").read_text() == "in the way"
-
-
-def test_a_cache_file_is_written_whole_or_not_at_all(tmp_path):
-    dataset = prepared(tmp_path)
-    target = tmp_path / "cache" / "x.npz"
-    target.mkdir(parents=True)  # a folder stands where the file should go
-    with pytest.raises(DataError, match="could not be written"):
-        save_npz(target, dataset)
-    assert [p.name for p in target.parent.iterdir()] == ["x.npz"], "a part was left"
-
-
-def test_a_cache_can_be_read_by_whoever_can_read_the_folder(tmp_path):
-    file, _ = cached_file(tmp_path)
-    (tmp_path / "plain").write_text("as the user's umask has it")
-    assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 # --- which copy, and from where -------------------------------------------------------
@@ -793,3 +653,236 @@ def test_an_exact_synthetic_world_is_prepared_whole(tmp_path):
     assert dataset.num_users == 50
     assert dataset.features.tags.any()
     assert_identical(prepare(dataclasses.replace(config, cache_dir="")), dataset)
+
+
+# --- every release --------------------------------------------------------------------
+
+ARGUMENTS = dict(cache_dir="", min_item_ratings=1, min_user_ratings=1)
+GENRES = {
+    "ml-100k": ("(no genres listed)", "Action", "Crime", "Drama"),
+    "ml-1m": ("Action", "Comedy", "Crime", "Drama"),
+}
+
+
+def small_copy(data_dir, name, **options):
+    other = {"allow_other_copy": True} if name == NAME else {}
+    return DataConfig(
+        dataset=name, data_dir=str(data_dir), **ARGUMENTS | other | options
+    )
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_every_release_is_prepared_from_its_own_files(tmp_path, name):
+    older.write(tmp_path / name, name)
+    dataset = prepare(small_copy(tmp_path, name))
+    assert dataset.name == name
+    assert dataset.user_ids.tolist() == [1, 2, 7]
+    assert dataset.item_ids.tolist() == [10, 30, 20]
+    assert dataset.user.tolist() == [0, 0, 1, 1, 2]
+    assert dataset.item.tolist() == [0, 1, 0, 2, 1]
+    whole = name in ("ml-1m", "ml-100k")
+    assert dataset.rating.tolist() == [5, 3 if whole else 3.5, 4, 1, 2]
+    assert dataset.time.tolist() == older.TIMES
+    last = "unknown" if name == "ml-100k" else "Untold (2001)"
+    assert dataset.titles == ("Heat (1995)", last, "Misérables, Les (1995)")
+    assert dataset.features.year.tolist()[::2] == [1995, 1995]
+    assert dataset.genre_names == GENRES.get(name, GENRES["ml-1m"])
+    assert dataset.features.genres.sum(axis=1).tolist() == [2, 1, 1]
+    assert dataset.features.tags.shape == (3, 32)
+    assert dataset.features.tags.any() == (not whole)
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_a_small_copy_is_never_called_the_release_itself(tmp_path, name):
+    older.write(tmp_path / name, name)
+    label = prepare(small_copy(tmp_path, name)).label
+    assert label != name
+    assert label.startswith(f"{name} (")
+    if name not in (NAME, "ml-latest"):
+        assert f"5 ratings where {RELEASES[name].ratings:,} were published" in label
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_the_notes_say_what_is_missing_and_what_was_not_verified(tmp_path, name):
+    older.write(tmp_path / name, name)
+    notes = prepare(small_copy(tmp_path, name)).notes
+    assert (f"{name} has no tags: tag features are zeros" in notes) == (
+        name in ("ml-1m", "ml-100k")
+    )
+    assert any("not compared with published hashes" in note for note in notes) == (
+        name not in (NAME, "ml-latest")
+    )
+    assert any("changes over time" in note for note in notes) == (name == "ml-latest")
+
+
+@pytest.mark.parametrize("name", ["ml-10m", "ml-100k"])
+def test_a_cached_older_release_is_the_identical_one(tmp_path, name, monkeypatch):
+    older.write(tmp_path / name, name)
+    config = small_copy(tmp_path, name, cache_dir=str(tmp_path / "cache"))
+    first = prepare(config)
+    monkeypatch.setattr(dat, "read", lambda *_: pytest.fail("read again"))
+    assert_identical(prepare(config), first)
+    monkeypatch.undo()
+    changed_file = "u_genre" if name == "ml-100k" else "tags_dat"
+    content = older.FILES[name][changed_file.replace("_", ".")].decode()
+    other = content.replace("Crime", "Heists").replace("heist", "robbery")
+    older.write(tmp_path / name, name, **{changed_file: other})
+    assert prepare(config).fingerprint != first.fingerprint
+
+
+def test_ml_10m_may_lie_under_the_name_of_its_archives_folder(tmp_path, fetches):
+    older.write(tmp_path / "ml-10M100K", "ml-10m")
+    assert len(prepare(small_copy(tmp_path, "ml-10m")).user) == 5
+    assert fetches == []
+
+
+@pytest.mark.parametrize("name", ["ml-1m", "ml-100k", "ml-25m"])
+def test_any_missing_release_is_downloaded(tmp_path, monkeypatch, name):
+    asked = []
+
+    def fetch(release, data_dir):
+        asked.append(release.name)
+        return older.write(release.folder(data_dir), release.name)
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    for _ in range(2):
+        assert len(prepare(small_copy(tmp_path, name)).user) == 5
+    assert asked == [name]
+
+
+def test_a_download_that_nothing_verifies_is_told(tmp_path, monkeypatch):
+    def fetch(release, data_dir):
+        return older.write(release.folder(data_dir), release.name)
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    for name, said in (("ml-latest", True), ("ml-25m", False)):
+        told = []
+        prepare(small_copy(tmp_path, name), told.append)
+        assert any("over https; no hash of it is published" in x for x in told) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "found"),
+    [
+        ("ml-1m", "ml-25m", "wanted ratings.dat, movies.dat; found ratings.csv, "),
+        ("ml-100k", "ml-1m", "wanted u.data, u.item; found ratings.dat, movies.dat, "),
+        ("ml-32m", "ml-100k", "wanted ratings.csv, movies.csv, tags.csv; found u.data"),
+    ],
+)
+def test_the_files_of_another_release_are_told(tmp_path, fetches, name, there, found):
+    folder = older.write(tmp_path / name, there)
+    message = refused(small_copy(tmp_path, name))
+    assert f"{folder} is not {name}: {found}" in message
+    assert "as of " in message
+    assert there in message
+    assert "--dataset" in message
+    assert fetches == []
+
+
+def test_ml_10m_in_the_place_of_ml_1m_is_told_by_its_first_half_star(tmp_path):
+    older.write(tmp_path / "ml-1m", "ml-10m")
+    message = refused(small_copy(tmp_path, "ml-1m"))
+    assert "ratings.dat, line 2, column rating: expected whole stars from 1 to 5" in (
+        message
+    )
+
+
+@pytest.mark.parametrize("name", ["ml-1m", "ml-100k"])
+def test_a_folder_one_too_deep_is_told_for_any_release(tmp_path, fetches, name):
+    folder = older.write(tmp_path / name, name)
+    message = refused(small_copy(folder, name))
+    first = RELEASES[name].ratings_file
+    assert f"--data_dir={folder} holds {first} itself; give the folder" in message
+    assert fetches == []
+
+
+@pytest.mark.parametrize("name", ["ml-1m", "ml-10m"])
+def test_a_large_older_release_is_told_by_stages(tmp_path, monkeypatch, name):
+    older.write(tmp_path / name, name)
+    told = []
+    prepare(small_copy(tmp_path, name), told.append)
+    assert told == []
+    monkeypatch.setattr(preparation, "LARGE", 0)
+    prepare(small_copy(tmp_path, name), told.append)
+    for stage in ("hash", "filtered", "features", "fingerprinted"):
+        assert any(stage in line for line in told), stage
+
+
+# --- paths ----------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_manifest_says_what_was_expected(tmp_path):
+    message = refused(DataConfig(dataset=f"{tmp_path}/", cache_dir=""))
+    assert "has no manifest.json. Expected a folder of shards" in message
+    assert ".csv, .tsv or .parquet" in message
+
+
+@pytest.mark.parametrize("name", ["ml-1m", "ml-25m"])
+def test_the_folder_of_a_release_is_told_to_be_given_by_name(tmp_path, name):
+    folder = older.write(tmp_path / name, name)
+    message = refused(DataConfig(dataset=f"{folder}/", cache_dir=""))
+    assert "Give a release by its name" in message
+    assert f"as of ml-{'1m' if name == 'ml-1m' else 'latest-small'}" in message
+
+
+def test_a_path_to_nothing_says_what_was_expected(tmp_path):
+    message = refused(DataConfig(dataset=str(tmp_path / "no.such"), cache_dir=""))
+    assert "no.such is not there. Expected a .csv, .tsv or .parquet file" in message
+
+
+@pytest.mark.parametrize(
+    "options", [{"columns": ("u", "i", "r")}, {"item_features": "items.csv"}]
+)
+def test_options_of_a_file_are_refused_with_a_folder(tmp_path, options):
+    with pytest.raises(ConfigError) as caught:
+        prepare(DataConfig(dataset=str(tmp_path) + "/", **options))
+    (name,) = options
+    assert str(caught.value).startswith(f"--{name} is of a file of ratings;")
+
+
+def test_a_folder_of_shards_is_read_by_what_reads_shards(
+    tmp_path, monkeypatch, tiny_dataset
+):
+    from ncf_jax.data import shards
+
+    (tmp_path / "manifest.json").write_text("{}")
+    part = (np.arange(len(tiny_dataset.user)) % 3).astype(np.int8)
+    asked = []
+
+    def dataset(folder, config, tell):
+        asked.append((folder, config.dataset))
+        return dataclasses.replace(tiny_dataset, part=part)
+
+    monkeypatch.setattr(shards, "dataset", dataset)
+    monkeypatch.setattr(shards, "definition", lambda folder: f"stored: {folder.name}")
+    config = DataConfig(dataset=str(tmp_path), split="stored")
+    found = prepare(config)
+    assert asked == [(tmp_path, str(tmp_path))]
+    parts = preparation.split(found, config)
+    assert parts.definition == f"stored: {tmp_path.name}"
+    assert parts.test.tolist() == np.flatnonzero(part == 2).tolist()
+    wrong = dataclasses.replace(config, data_fingerprint="0" * 16)
+    assert "--data_fingerprint=0000" in refused(wrong)
+
+
+def test_shards_that_were_written_are_prepared_and_split_as_they_say(
+    tmp_path, tiny_dataset, tiny_split
+):
+    from ncf_jax.data import shards
+
+    shards.write(tmp_path / "shards", tiny_dataset, split=tiny_split)
+    config = DataConfig(
+        dataset=str(tmp_path / "shards"),
+        cache_dir=str(tmp_path / "cache"),
+        split="stored",
+    )
+    dataset = prepare(config)
+    np.testing.assert_array_equal(dataset.rating, tiny_dataset.rating)
+    np.testing.assert_array_equal(dataset.user, tiny_dataset.user)
+    parts = preparation.split(dataset, config)
+    for name in ("train", "valid", "test"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(tiny_split, name))
+    assert parts.definition == tiny_split.definition  # known by its first word
+    seeded = dataclasses.replace(config, split="user_random")
+    again = preparation.split(dataset, seeded)
+    np.testing.assert_array_equal(again.test, tiny_split.test)

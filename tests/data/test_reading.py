@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncf_jax.data import reading
+from ncf_jax.data import csvfile, reading
 from ncf_jax.errors import DataError
 
 GOOD = {
@@ -816,6 +816,6 @@ def test_a_large_odd_file_is_read_by_chunks_to_the_same_end(
 
     whole = outcome()
     assert isinstance(whole, list) == (line is None)
-    monkeypatch.setattr(reading, "LARGE", 0)
-    monkeypatch.setattr(reading, "CHUNK", 1)
+    monkeypatch.setattr(csvfile, "LARGE", 0)
+    monkeypatch.setattr(csvfile, "CHUNK", 1)
     assert outcome() == whole

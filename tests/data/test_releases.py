@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ncf_jax.config import DataConfig
+from ncf_jax.config_data import PUBLISHED_SPLITS
 from ncf_jax.data import releases
 from ncf_jax.data.releases import RELEASES, Release, altered_members, content_sha256
 
@@ -32,18 +33,107 @@ def test_a_release_is_described_so_that_it_can_be_verified(name):
     assert release.name == name
     assert url.scheme == "https"
     assert url.hostname == "files.grouplens.org"
-    assert url.path.endswith(f"/{name}.zip")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", release.date)
-    hashes = [release.sha256, *release.members.values()]
+    assert url.path == f"/datasets/movielens/{name}.zip"
+    hashes = [one for one in (release.sha256, *release.members.values()) if one]
     assert all(re.fullmatch(r"[0-9a-f]{64}", one) for one in hashes)
     assert len(set(hashes)) == len(hashes), "two files cannot share a hash"
-    assert {"ratings.csv", "movies.csv"} <= set(release.members)
+    if name == "ml-latest":  # which is another one every year
+        assert (release.sha256, release.ratings, release.verifiable) == (None, 0, False)
+    else:
+        assert re.fullmatch(r"\d{4}-\d\d(-\d\d)?", release.date)
+        assert release.sha256
+        assert release.ratings > 99_999
+
+
+def test_no_two_releases_share_an_archive():
+    hashes = [each.sha256 for each in RELEASES.values() if each.sha256]
+    assert len(set(hashes)) == len(hashes) == len(RELEASES) - 1
+
+
+def test_only_one_release_has_published_hashes_of_its_files():
+    assert [n for n in RELEASES if RELEASES[n].verifiable] == ["ml-latest-small"]
+
+
+MEMBERS = {
+    "ml-100k": ["u.data", "u.item"],
+    "ml-1m": ["ratings.dat", "movies.dat"],
+    "ml-10m": ["ratings.dat", "movies.dat", "tags.dat"],
+}
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_a_release_has_the_files_of_its_form(name):
+    release = RELEASES[name]
+    wanted = MEMBERS.get(name, ["ratings.csv", "movies.csv", "tags.csv"])
+    assert list(release.members) == wanted
+    assert release.ratings_file == wanted[0]
+    assert release.form == (name if name in MEMBERS else "csv")
+    inside = "ml-10M100K" if name == "ml-10m" else name
+    assert release.folder_in_archive == inside
+
+
+def test_ml_100k_brings_its_splits_and_genres():
+    release = RELEASES["ml-100k"]
+    splits = [f"{n}.{part}" for n in PUBLISHED_SPLITS for part in ("base", "test")]
+    assert set(release.extras) == {"u.genre", *splits}
+    assert release.files == ("u.data", "u.item", "u.genre")
 
 
 def test_member_names_are_plain_file_names():
     for release in RELEASES.values():
-        for name in release.members:
-            assert re.fullmatch(r"[a-z0-9_]+\.csv", name), name
+        for name in (*release.members, *release.extras):
+            assert re.fullmatch(r"[a-z0-9_]+\.[a-z]+", name), name
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ([], "ml-10m"),
+        (["ml-10m"], "ml-10m"),
+        (["ml-10M100K"], "ml-10M100K"),
+        (["ml-10M100K", "ml-10m"], "ml-10m"),
+    ],
+)
+def test_a_copy_may_have_the_name_of_the_archives_folder(tmp_path, there, found):
+    for name in there:
+        (tmp_path / name).mkdir()
+    assert RELEASES["ml-10m"].folder(tmp_path) == tmp_path / found
+
+
+def test_the_label_says_when_a_copy_is_another():
+    million, small = RELEASES["ml-1m"], RELEASES["ml-latest-small"]
+    assert releases.label_of(million, [], 1_000_209) == "ml-1m"
+    assert releases.label_of(million, [], 1_000_208) == (
+        "ml-1m (another copy: 1,000,208 ratings where 1,000,209 were published)"
+    )
+    assert releases.label_of(small, iter(["tags.csv"]), 100_836) == (
+        "ml-latest-small (another copy: tags.csv not as of 2018-09-26)"
+    )
+    latest = releases.label_of(RELEASES["ml-latest"], [], 33_832_162)
+    assert latest == "ml-latest (changes over time; not verified)"
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_the_notes_say_what_was_not_verified(name):
+    notes = releases.notes_of(RELEASES[name])
+    if name == "ml-latest-small":
+        assert notes == ()
+        return
+    (note,) = notes
+    assert note.startswith(", ".join(RELEASES[name].members) + ": ")
+    assert ("changes over time" in note) == (name == "ml-latest")
+    assert ("not compared with published hashes" in note) == (name != "ml-latest")
+
+
+def test_whose_files_lie_in_a_folder_is_told(tmp_path):
+    assert releases.found_instead(tmp_path) == ""
+    (tmp_path / "movies.dat").touch()
+    assert releases.found_instead(tmp_path) == "movies.dat"
+    (tmp_path / "ratings.dat").touch()
+    said = releases.found_instead(tmp_path)
+    assert said == "ratings.dat, movies.dat, as of ml-1m"
+    (tmp_path / "tags.dat").touch()
+    assert releases.found_instead(tmp_path).endswith("as of ml-1m or ml-10m")
 
 
 def test_the_real_files_are_the_published_ones(real_data_dir):
@@ -127,6 +217,15 @@ def test_other_line_ends_and_other_files_are_no_alteration(small, tmp_path):
     (tmp_path / "ratings.csv").write_bytes(b"r\n1\n")
     (tmp_path / "README.txt").write_text("not a member")
     assert altered_members(small, tmp_path) == []
+
+
+def test_a_member_without_a_known_hash_is_not_said_to_be_altered(small, tmp_path):
+    unknown = small._replace(members=dict(small.members) | {"movies.csv": None})
+    for name in small.members:
+        (tmp_path / name).write_bytes(b"other")
+    assert altered_members(unknown, tmp_path) == ["ratings.csv"]
+    assert not unknown.verifiable
+    assert small.verifiable
 
 
 @given(

@@ -24,6 +24,7 @@ from sklearn.model_selection import train_test_split
 
 from ncf_jax import Dataset, prepare, split
 from ncf_jax.config import DataConfig
+from ncf_jax.config_data import PUBLISHED_SPLITS
 from ncf_jax.data import splits
 from ncf_jax.data.splits import (
     LIMITS,
@@ -307,7 +308,7 @@ def test_the_tiny_world_is_divided_as_the_reference_divides(tiny_dataset, tiny_s
 
 def test_the_split_flag_offers_exactly_the_splits_there_are():
     choices = DataConfig.__dataclass_fields__["split"].metadata["choices"]
-    assert set(choices) == set(SPLITS)
+    assert set(choices) == {*SPLITS, *PUBLISHED_SPLITS, "stored"}
 
 
 @pytest.mark.parametrize("seed", [0, 42])
@@ -792,7 +793,45 @@ def test_each_split_says_what_it_can_and_cannot_show(name, tiny_dataset):
 
 
 def test_there_are_limits_for_each_split_and_for_no_other():
-    assert set(LIMITS) == set(SPLITS)
+    assert set(LIMITS) == {*SPLITS, *PUBLISHED_SPLITS, "stored"}
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED_SPLITS, "stored"])
+def test_a_split_that_came_with_the_data_says_what_it_shows(name):
+    parts = make_split(dataset_of([0] * 6), BASE, f"{name}: as it came")
+    assert limits(parts) == LIMITS[name]
+    assert LIMITS[name].startswith("It shows ")
+    assert "cannot show" in LIMITS[name]
+    assert ("no validation rows" in LIMITS[name]) == (name in PUBLISHED_SPLITS)
+
+
+def test_the_split_stored_with_the_data_is_taken_as_it_is(tiny_dataset):
+    part = np.arange(len(tiny_dataset.user)) % 3
+    dataset = dataclasses.replace(tiny_dataset, part=part.astype(np.int8))
+    config = DataConfig(dataset="./shards", split="stored")
+    ours = split(dataset, config)
+    for which, rows in enumerate((ours.train, ours.valid, ours.test)):
+        np.testing.assert_array_equal(rows, np.flatnonzero(part == which))
+    assert ours.definition == "stored: as it came with the data"
+    with pytest.raises(ConfigError, match="--split=stored wants data that come with"):
+        split(tiny_dataset, config)
+
+
+@pytest.mark.parametrize("name", ["global_time", "leave_last_out"])
+def test_a_split_by_time_of_data_without_times_is_refused(tiny_dataset, name):
+    without = dataclasses.replace(tiny_dataset, time=np.zeros_like(tiny_dataset.time))
+    with pytest.raises(ConfigError, match=f"--split={name} wants times, and synthetic"):
+        split(without, DataConfig(split=name))
+    # The controls: with times, and by another rule without.
+    assert len(split(tiny_dataset, DataConfig(split=name)).test)
+    assert len(split(without, DataConfig(split="user_random")).test)
+
+
+def test_nothing_is_said_of_leaks_in_time_where_there_are_no_times(tiny_dataset):
+    without = dataclasses.replace(tiny_dataset, time=np.zeros_like(tiny_dataset.time))
+    parts = split(without, DataConfig())
+    found = splits.warnings(without, parts, filtered=True, uses_tags=True)
+    assert not any(sentence.startswith("Leak in time") for sentence in found)
 
 
 @pytest.mark.parametrize("definition", ["mine", "", "by hand: user_random", "x, y: z"])

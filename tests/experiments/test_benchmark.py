@@ -25,7 +25,7 @@ def written(tmp_path_factory):
     """The folder of a whole smoke run of the suites that train and evaluate."""
     folder = tmp_path_factory.mktemp("benchmark")
     options = BenchmarkOptions(
-        suites="step,seeds,evaluate,scale,prepare",
+        suites="step,seeds,evaluate,scale,prepare,stream",
         workdir=str(folder / "out"),
         cache_dir=str(folder / "cache"),
         profile=True,
@@ -74,6 +74,12 @@ class TestWritten:
         assert losses == pytest.approx([losses[0]] * 3, rel=0.02)
         assert losses[0] < found["suites"]["step"][0]["entries"][0]["losses"][0]
 
+    def test_streamed_rows_are_those_on_the_device(self, found):
+        on_device, streamed = found["suites"]["stream"][0]["entries"]
+        assert streamed["losses"] == pytest.approx(on_device["losses"], rel=1e-5)
+        assert streamed["about"]["examples"] == on_device["about"]["examples"] > 6_000
+        assert streamed["about"]["steps"] == on_device["about"]["steps"]
+
     def test_the_three_ways_to_score_agree(self, found):
         halves, _, pairs = found["suites"]["evaluate"][1]["entries"]
         assert halves["losses"] == pytest.approx(pairs["losses"], rel=1e-5)
@@ -101,7 +107,7 @@ def test_startup_runs_whole_commands(tmp_path, capsys):
 def test_every_suite_has_sections_and_unlike_names():
     config = BenchmarkOptions(**TINY)
     assert set(suites.SUITES) == set(NAMES)
-    for name in set(NAMES) - {"prepare"}:  # which writes a world first
+    for name in set(NAMES) - {"prepare", "stream"}:  # which write files first
         plan = Plan(config, True, True, 0.03, "")
         for section in suites.SUITES[name](plan):
             names = [entry.name for entry in section.entries]
@@ -151,6 +157,8 @@ class TestMistakes:
         plan = Plan(BenchmarkOptions(cache_dir=""), True, False, 0.03, "")
         with pytest.raises(ConfigError, match="--cache_dir"):
             suites.prepare(plan)
+        with pytest.raises(ConfigError, match="--cache_dir"):
+            suites.stream(plan)
 
     def test_flags_become_options(self):
         options = flags.parse(BenchmarkOptions, ["--suites=all", "--nopeers"])

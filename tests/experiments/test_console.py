@@ -17,7 +17,7 @@ import rich
 
 from experiments import console
 from ncf_jax.config import Config
-from ncf_jax.train import EpochReport
+from ncf_jax.fitting import EpochReport
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]")
 

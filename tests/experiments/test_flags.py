@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from experiments import flags
 from ncf_jax.config import Config, DataConfig, Options, option
+from ncf_jax.config_data import BY_TIME, SEEDED
 from ncf_jax.errors import (
     ConfigError,
     DataError,
@@ -115,6 +116,8 @@ class TestDefinition:
             f"--{other}={values[0]}"
             for other, values in field.metadata["only_with"].items()
         ]
+        if name in OF_FILES:
+            arguments.append("--dataset=./mine.csv")
         base = flags.parse(Config, arguments)
         choices = field.metadata["choices"]
         if choices and isinstance(field.default, tuple):
@@ -126,7 +129,7 @@ class TestDefinition:
         elif isinstance(field.default, str):
             value = "elsewhere"
         elif isinstance(field.default, tuple):
-            value = (7, 3)
+            value = (7, 3) if field.metadata["of"] is int else ("one", "two", "three")
         else:
             value = type(field.default)(field.default + 1)
             if field.metadata["below"] or field.metadata["maximum"] == 5.0:
@@ -474,6 +477,10 @@ class TestArgumentsWithoutAFlag:
         assert parsed == Open(runs=tuple(runs), sizes=tuple(sizes))
 
 
+# Options that have an effect on one's own files alone, or a value that has.
+OF_FILES = ("columns", "item_features", "split")
+
+
 def values_of(field):
     """Valid values of an option, from its metadata."""
     meta, kind = field.metadata, type(field.default)
@@ -506,9 +513,13 @@ def configs(draw):
         dataclasses.fields(Config), key=lambda f: f.name not in ("dataset", "model")
     )
     for field in fields:
+        if field.name in OF_FILES and field.name != "split":
+            continue
         needs = field.metadata["only_with"].items()
         if all(values[other] in allowed for other, allowed in needs):
             values[field.name] = draw(values_of(field))
+    if values["split"] not in (*SEEDED, *BY_TIME):  # it comes with certain data
+        values["split"] = "user_random"
     if values["model"] == "ncf" or values.get("time", "none") != "none":
         # These cannot do without.
         values["fc1_dim"] = max(values["fc1_dim"], 1)

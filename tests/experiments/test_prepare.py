@@ -17,6 +17,7 @@ from ncf_jax import Config, prepare, split
 from ncf_jax.config import DataConfig
 from ncf_jax.data import prepare as preparation
 from ncf_jax.data import splits
+from tests.data import older
 
 ROOT = Path(__file__).parents[2]
 WORLD = dict(synthetic_users=40, synthetic_items=60, synthetic_ratings_per_user=25)
@@ -284,3 +285,80 @@ class TestSplits:
         for part in ("train", "valid", "test"):
             places = [n for n, found in enumerate(parts) if found == part]
             assert places == getattr(wanted, part).tolist()
+
+
+WHOLE = ("--min_item_ratings=1", "--min_user_ratings=1", "--cache_dir=")
+
+
+class TestSources:
+    """Other releases, published splits and one's own files, from the command line."""
+
+    @pytest.mark.parametrize("name", older.FILES)
+    def test_every_release_is_named_with_what_it_lacks(self, command, tmp_path, name):
+        older.write(tmp_path / name, name)
+        arguments = [f"--dataset={name}", f"--data_dir={tmp_path}", *WHOLE]
+        if name == "ml-latest-small":
+            arguments.append("--allow_other_copy")
+        outcome = command("prepare", *arguments)
+        assert (outcome.code, outcome.err) == (0, "")
+        found = said(outcome.out)
+        assert found["data"].startswith(f"{name} (")
+        assert (found["users"], found["movies"], found["ratings"]) == ("3", "3", "5")
+        none = f"{name} has no tags: tag features are zeros"
+        assert (none in outcome.out) == (name in ("ml-1m", "ml-100k"))
+        assert found["movies with tag features"] == (
+            "0" if none in outcome.out else "2"
+        )
+
+    def test_a_published_split_has_no_validation_rows(self, command, tmp_path):
+        rows = older.DATA_100K.splitlines(keepends=True)
+        parts = {"ua_base": "".join(rows[:3]), "ua_test": "".join(rows[3:])}
+        older.write(tmp_path / "ml-100k", "ml-100k", **parts)
+        arguments = ["--dataset=ml-100k", f"--data_dir={tmp_path}", "--split=ua"]
+        outcome = command("prepare", *arguments, *WHOLE)
+        assert (outcome.code, outcome.err) == (0, "")
+        found = said(outcome.out)
+        assert [found[n] for n in ("train", "valid", "test")] == ["3", "0", "2"]
+        assert found["what it shows"] == splits.LIMITS["ua"]
+        sentence = command("prepare", *arguments).sentence(2)
+        assert "--min_item_ratings=1 --min_user_ratings=1" in sentence
+        wrong = command("prepare", "--dataset=ml-1m", "--split=ua", *WHOLE)
+        assert "published with ml-100k alone" in wrong.sentence(2)
+
+    def test_ones_own_file_is_prepared_and_exported(self, command, tmp_path):
+        (tmp_path / "mine.csv").write_text("who,what,stars\na,x,4.2\nb,y,1\nb,x,3\n")
+        (tmp_path / "items.csv").write_text("item,title,genres\nx,Heat (1995),Crime\n")
+        arguments = [
+            f"--dataset={tmp_path / 'mine.csv'}",
+            "--columns=who,what,stars",
+            f"--item_features={tmp_path / 'items.csv'}",
+            *WHOLE,
+        ]
+        outcome = command("prepare", *arguments, f"--export_dir={tmp_path / 'out'}")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert said(outcome.out)["data"] == "mine.csv"
+        for note in ("has no times", "ids of users", "lacks 1 of 2", "has no tags"):
+            assert note in outcome.out
+        rows = rows_of(tmp_path / "out" / "final_merged_dataset.csv")
+        assert [(row["userId"], row["movieId"]) for row in rows] == [
+            *(("1", "1"), ("2", "2"), ("2", "1"))
+        ]
+        sentence = command("prepare", *arguments, "--split=global_time").sentence(2)
+        assert "wants times" in sentence
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            (["--dataset=./no/where.csv"], 3, "where.csv is not there"),
+            (["--columns=a,b,c"], 2, "--columns=a,b,c has no effect with"),
+            (["--item_features=x.csv"], 2, "has no effect with --dataset=synthetic"),
+            (["--split=stored"], 2, "--split=stored wants a folder of shards"),
+            (
+                ["--dataset=./x.csv", "--columns=a,b"],
+                2,
+                "three or four different names",
+            ),
+        ],
+    )
+    def test_what_cannot_be_is_one_sentence(self, command, arguments, code, words):
+        assert words in command("prepare", *arguments, "--cache_dir=").sentence(code)

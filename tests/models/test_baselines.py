@@ -12,10 +12,10 @@ from hypothesis.extra import numpy as hnp
 
 from ncf_jax.config import Config
 from ncf_jax.errors import ConfigError
+from ncf_jax.fitting import fit
 from ncf_jax.learners import learner_of
 from ncf_jax.models import MODELS, apply, baselines, make_model, title
 from ncf_jax.models.baselines import Bias, shrunk_mean
-from ncf_jax.train import fit
 from ncf_jax.types import Batch, ItemFeatures
 
 NO_FEATURES = ItemFeatures(genres=jnp.zeros((1, 1)), tags=jnp.zeros((1, 1)))

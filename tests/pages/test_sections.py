@@ -4,6 +4,8 @@ Held here: groups are formed by train ratings, genres and years as a loop forms 
 the sentences say what the figures are; nothing of the test rows counts as activity.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -184,3 +186,12 @@ class TestAtlas:
 
     def test_vectors_that_are_all_the_same_make_no_map(self):
         assert self.make(lambda d: np.ones((d.num_items, 3)))[1] is None
+
+
+def test_where_no_genre_is_known_of_any_movie_there_is_no_such_section(world, errors):
+    dataset, split, prediction = world
+    none = dataset.features.replace(genres=np.zeros_like(dataset.features.genres))
+    without = dataclasses.replace(dataset, features=none)
+    found = by_name(sections.errors(prediction, without, split, split.test))
+    assert list(found) == [name for name in errors if name != "genres"]
+    assert "genres" in errors
