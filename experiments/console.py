@@ -25,7 +25,8 @@ def say(*lines: str) -> None:
 
 def mute() -> None:
     """Nothing more is said by this process, which is not the first of several."""
-    sys.stdout = Path(os.devnull).open("w")  # for as long as the process lives
+    # For as long as the process lives, so no `with`.
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 class Later:

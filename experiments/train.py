@@ -14,7 +14,7 @@ from typing import Any
 
 import ncf_jax
 from experiments import console, flags, folder
-from ncf_jax import meshes, processes
+from ncf_jax import processes
 from ncf_jax.config import CLOSED_FORM_MODELS, Config, JudgeConfig
 from ncf_jax.errors import RunError
 

@@ -38,7 +38,7 @@ def test_type_checkers_and_the_program_see_the_same_names_in_the_same_homes():
     "first",
     [
         "import ncf_jax.evaluate, ncf_jax.recommend",
-        "from ncf_jax.train import fit",
+        "from ncf_jax.fitting import fit",
         "import ncf_jax; ncf_jax.evaluate",
     ],
 )

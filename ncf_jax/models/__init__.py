@@ -122,7 +122,7 @@ def lookup(model: nn.Module, params: Params, user: Array, item: Array) -> Any:
 def call(
     model: nn.Module, params: Params, method: str, *arguments: Any, **more: Any
 ) -> Any:
-    """A method of the model that looks nothing up; or `lookup`, of tables in one piece."""
+    """A method that looks nothing up; or `lookup`, of tables in one piece."""
     variables = {"params": sharded.without_rows(params)}
     return model.apply(variables, *arguments, method=method, **more)
 

@@ -1,6 +1,7 @@
 """The command streams rows that do not fit, and goes on inside of an epoch."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -9,8 +10,11 @@ from experiments import train as command
 from ncf_jax import checkpoint, prepare, split
 from ncf_jax.config import Config
 from tests.conftest import TINY
-from tests.experiments.test_train import results_of
 from tests.test_fitting import NETWORK
+
+
+def results_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
 
 
 def config_of(folder, **options):
