@@ -54,6 +54,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
         catalogue,
         checkpoint,
         learners,
+        meshes,
         models,
         report,
         results,
