@@ -18,6 +18,7 @@ DOCS = [
     "docs/extending.md",
     "docs/metrics.md",
     "docs/performance.md",
+    "docs/scaling.md",
 ]
 GAPS = re.compile(r"^[A-Z]{4,}$|TODO|FIXME|XXX", re.MULTILINE)
 PAGES = ["README.md", "docs/extending.md"]
