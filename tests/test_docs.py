@@ -96,7 +96,15 @@ def test_links_between_files_lead_somewhere(page):
 
 
 def test_commands_in_the_readme_exist_and_know_their_flags():
-    from experiments import benchmark, compare, evaluate, flags, prepare, recommend
+    from experiments import (
+        benchmark,
+        compare,
+        evaluate,
+        flags,
+        launch,
+        prepare,
+        recommend,
+    )
     from experiments import report as report_command
     from experiments import sweep as sweep_command
     from experiments.peers.__main__ import PeerOptions
@@ -105,6 +113,7 @@ def test_commands_in_the_readme_exist_and_know_their_flags():
     options = {
         "train": Config,
         "prepare": prepare.PrepareOptions,
+        "launch": launch.LaunchOptions,
         "evaluate": evaluate.EvaluateOptions,
         "recommend": recommend.RecommendOptions,
         "benchmark": benchmark.BenchmarkOptions,
@@ -120,7 +129,8 @@ def test_commands_in_the_readme_exist_and_know_their_flags():
         if name not in options:
             assert (ROOT / "experiments" / name).exists()
             continue
-        for flag in re.findall(r"--(\w+)", rest):
+        own = rest.partition(" -- ")[0]  # what a launcher starts has its own
+        for flag in re.findall(r"--(\w+)", own):
             known = set(flags.define(options[name])) | {"flagfile", "help"}
             assert flag in known, f"experiments.{name} has no --{flag}"
 
