@@ -1,6 +1,7 @@
 """What all tests share: a strict JAX, a tiny world, and the real data where it is."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,10 @@ jax.config.update("jax_compilation_cache_dir", _compiled.name)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name  # of commands that tests run
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# A shell's background job ignores Ctrl-C, and so would each command that tests run.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = dict(
     dataset="synthetic",

@@ -43,7 +43,7 @@ def test_the_training_state_holds_no_key_and_no_function():
 
 
 def test_a_learner_is_functions():
-    assert Learner._fields == ("init", "step", "epoch", "loss")
+    assert Learner._fields == ("init", "step", "epoch", "loss", "chunk", "mesh")
 
 
 def test_feature_rows_are_those_of_the_items():
@@ -103,7 +103,9 @@ class TestDataset:
         arrays, texts = pack(tiny_dataset)
         packed = set(arrays) | set(texts)
         for field in dataclasses.fields(tiny_dataset):
-            assert field.name in packed or field.name in ("features", "context")
+            # Two belong to a split; features are packed field by field.
+            own = ("features", "context", "part")
+            assert field.name in packed or field.name in own
         for field in dataclasses.fields(ItemFeatures):
             name = f"features_{field.name}"
             assert (name in packed) is (field.name not in ("statistics", "history"))

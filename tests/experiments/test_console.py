@@ -232,8 +232,9 @@ class TestOptions:
 
     def test_values_stand_in_one_column(self, capsys):
         # Every option with a value: an empty one has nothing to stand there.
+        # Features of one's own need ratings of one's own.
         texts = {f.name: "x" for f in dataclasses.fields(Config) if f.default == ""}
-        console.options(Config(**texts))
+        console.options(Config(dataset="ratings.csv", **texts))
         lines = option_lines(capsys.readouterr().out)
         width = max(len(field.name) for field in dataclasses.fields(Config))
         for line in lines:
