@@ -60,7 +60,7 @@ def main(options: EvaluateOptions) -> None:
     """Evaluates, prints, and writes where the reading is another."""
     import ncf_jax
     from experiments import finish, folded
-    from ncf_jax import catalogue, models, report
+    from ncf_jax import catalogue, locks, models, report
     from ncf_jax.results import make_results, seeds_of
 
     run = ncf_jax.load_run(options.workdir)
@@ -105,9 +105,10 @@ def main(options: EvaluateOptions) -> None:
         first = f"fold-in-{options.fold_in}-" if options.fold_in else ""
         folder = run.workdir / "evaluations" / (first + name(config))
         timing = {"train_seconds": judged.train_seconds, "evaluate_seconds": seconds}
-        report.write_evaluation(folder, run.dataset, evaluations, found["k"])
-        report.write_bytes(folder / "timing.json", report.dumps(timing).encode())
-        report.write_bytes(folder / "metrics.json", report.dumps(found).encode())
+        with locks.hold(folder):
+            report.write_evaluation(folder, run.dataset, evaluations, found["k"])
+            report.write_bytes(folder / "timing.json", report.dumps(timing).encode())
+            report.write_bytes(folder / "metrics.json", report.dumps(found).encode())
         if options.format == "table":
             console.say(f"written to {folder}")
     elif options.format == "table":

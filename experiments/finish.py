@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ncf_jax import environment as environments
 from ncf_jax import pages, per_user, processes, report, trackers
 from ncf_jax import samples as sampled
 from ncf_jax.compare import compare
@@ -213,7 +214,7 @@ def environment(
     workdir: Path, dataset: Dataset, split: Split, packages: Sequence[str] = ()
 ) -> None:
     """Writes environment.json."""
-    found = report.dumps(report.environment(dataset, split, packages))
+    found = report.dumps(environments.environment(dataset, split, packages))
     report.write_bytes(workdir / "environment.json", found.encode())
 
 

@@ -10,7 +10,9 @@ import _thread
 import dataclasses
 import difflib
 import errno
+import functools
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +21,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from experiments import stopping
 from ncf_jax import processes
 from ncf_jax.config import Options
 from ncf_jax.errors import ConfigError, NcfError
@@ -143,6 +146,13 @@ def parse(options: type[OptionsT], arguments: Sequence[str]) -> OptionsT:
     except flags.Error as error:
         text = str(error).removeprefix("flag ")
         raise ConfigError(text if text.startswith("--") else f"Flags: {text}") from None
+    except RecursionError:  # absl looks for a name that is near
+        raise ConfigError(
+            "There is no flag whose name is so long. --help lists all flags."
+        ) from None
+    except ValueError as error:  # of --noname=value, the one that absl lets through
+        flag = str(error).partition("=")[0]
+        raise ConfigError(f"{flag} takes no value. Write {flag} alone.") from None
     given: dict[str, Any] = {name: values[name].value for name in names}
     if rest and options.POSITIONAL:
         given[options.POSITIONAL] = (*given[options.POSITIONAL], *rest)
@@ -199,18 +209,22 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
         if HELP & set(arguments):
             print(f"{(text or '').strip()}\n\nflags:\n{define(options).get_help()}")
         else:
-            _together(main, parse(options, arguments))
+            with stopping.heard():
+                _together(main, parse(options, arguments))
         sys.stdout.flush()
     except NcfError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        sentence, code = INTERRUPTED
+        if isinstance(stop, stopping.Stopped):
+            sentence, code = stopping.SENTENCE, stopping.CODE
         try:
-            _fail("Interrupted. The same command goes on, or starts again.", 130)
+            _fail(sentence, code)
         finally:
             if main.__module__ == "__main__":
                 # Threads of XLA may be compiling still, and die badly with Python.
                 sys.stderr.flush()
-                os._exit(130)
+                os._exit(code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         processes.fail("the reader of its output has gone.", 141)
@@ -245,12 +259,16 @@ def _together(main: Callable[[Any], None], options: Options) -> None:
 
 def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
     """Ctrl-C may fall into a library's callback, where Python drops the exception."""
-    if lost.exc_type is KeyboardInterrupt:
-        threading.Timer(0.05, _thread.interrupt_main).start()  # when this is over
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        number = SIGNALS[issubclass(lost.exc_type, stopping.Stopped)]
+        again = functools.partial(_thread.interrupt_main, number)
+        threading.Timer(0.05, again).start()  # when this is over
     else:
         sys.__unraisablehook__(lost)
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED = ("Interrupted. The same command goes on, or starts again.", 130)
 HELP = {"--help", "-h", "-help", "--helpfull", "--helpshort"}
 OUT_OF_MEMORY = (
     "Out of memory. The last checkpoint is whole; use a smaller --batch_size, "

@@ -3,11 +3,34 @@
 A sweep's folder is checked in the same way, by its sweep.flags.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from experiments import console, flags
+from ncf_jax import locks, processes
 from ncf_jax.config import Options, differences
 from ncf_jax.errors import NcfError, RunError
+
+
+@contextlib.contextmanager
+def held(workdir: Path, config: Options, noun: str = "run") -> Iterator[None]:
+    """As `check`, and no other process may work in `workdir` while the body runs.
+
+    Of several processes of one run the first holds it for all.
+
+    Raises:
+      RunError: as `check`, or another process is at work there.
+    """
+    check(workdir, config, noun)
+    if not processes.primary():
+        yield
+        return
+    with locks.hold(workdir) as locked:
+        check(workdir, config, noun)  # another may have been here in between
+        if not locked:
+            console.say(f"{workdir} cannot be locked: start no second {noun} there.")
+        yield
 
 
 def check(workdir: Path, config: Options, noun: str = "run") -> None:

@@ -43,7 +43,7 @@ def main(options: ReportOptions) -> None:
         )
     if options.output and Path(options.output).is_dir():
         raise ConfigError(f"--output={options.output} is a folder; name a file.")
-    from ncf_jax import pages, report
+    from ncf_jax import locks, pages, report
 
     if len(options.runs) == 1:
         folder = options.runs[0]
@@ -53,7 +53,8 @@ def main(options: ReportOptions) -> None:
         path = Path(options.output or "comparison.html")
         page = pages.of_folders(options.runs, against=options.against)
     content = page.encode()
-    report.write_bytes(path, content)
+    with locks.hold(path.parent):
+        report.write_bytes(path, content)
     console.say(f"written to {path} ({len(content) / 1e3:,.0f} kB)")
 
 

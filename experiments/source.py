@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import console
-from ncf_jax import checkpoint, memory, stream
+from experiments import console, stopping
+from ncf_jax import checkpoint, memory, processes, stream
 from ncf_jax.config import Config
+from ncf_jax.finite import refuse_state
 from ncf_jax.streamed import Partway, Streamed
 from ncf_jax.types import Dataset, ItemFeatures, Split, TrainState
 
@@ -60,8 +61,12 @@ def streamed(
             console.say(f"going on in epoch {done + 1}, after {begin.steps:,} steps")
 
     def on_chunk(epoch: int, far: Partway, state: TrainState) -> None:
-        if far.chunks % config.save_chunks:
+        # Of several processes all save together, and not each may have heard.
+        asked = stopping.came() and processes.count() == 1
+        if far.chunks % config.save_chunks and not asked:
             return
+        first, count = config.seed, len(far.losses)
+        refuse_state(state, epoch, range(first, first + count))
         meta = meta_of(
             partway=epoch,
             chunks=far.chunks,
@@ -70,6 +75,7 @@ def streamed(
         )
         # Orbax's numbers must rise, and an epoch has fewer chunks than this.
         checkpoint.save(folder, epoch * 2**32 + far.chunks, state, meta, keep=1)
+        stopping.saved()
 
     rows = stream.rows_of(dataset, split.train)
     examples = config.chunk_examples

@@ -39,6 +39,7 @@ from ncf_jax.errors import ConfigError, NonFiniteLossError, RunError
 
 PART = "valid/"
 SHOWN = 10  # of the best trials
+TRAIN = "train the best: python -m experiments.train"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,18 +107,24 @@ def main(options: SweepOptions) -> None:
         if not getattr(options, name):
             raise ConfigError(f"--{name} is required; --help says what it is.")
     space = spaces.read(Path(options.space), options.base())
-    larger = direction(options)
     from experiments.search import sampler
 
     sampler.optuna()  # is there, or nothing is begun
-    sweep = begin(options, space, larger)
-    trials = records.read(sweep.path("sweep.csv"), space, options.objective)
+    with folder.held(Path(options.workdir), options, "sweep"):
+        search(begin(options, space, direction(options)))
+
+
+def search(sweep: Sweep) -> None:
+    """Runs or goes on in a folder that is held."""
+    from experiments.search import sampler
+
+    space, larger, objective = sweep.space, sweep.larger, sweep.options.objective
+    trials = records.read(sweep.path("sweep.csv"), space, objective)
     trained = 0
-    while len(done := [t for t in trials if t.state != RUNNING]) < options.trials:
+    while len(done := [t for t in trials if t.state != RUNNING]) < sweep.options.trials:
         if len(done) == len(trials):
-            values = sampler.propose(
-                space, trials, seed=options.sampler_seed, larger=larger
-            )
+            sampler_seed = sweep.options.sampler_seed
+            values = sampler.propose(space, trials, seed=sampler_seed, larger=larger)
             if values is None:
                 console.say("", "No setting is left that has not been tried.")
                 break
@@ -163,10 +170,8 @@ def begin(options: SweepOptions, space: Space, larger: bool) -> Sweep:
 
     workdir = Path(options.workdir)
     console.say(f"ncf_jax {ncf_jax.__version__}, sweep folder {workdir}")
-    folder.check(workdir, options, "sweep")
     theirs, stored = workdir / "sweep.flags", workdir / "sweep.space"
-    there = stored.is_file()
-    if there:
+    if there := stored.is_file():
         before = spaces.read(stored, options.base())
         if different := spaces.differences(before, space):
             raise RunError(
@@ -238,9 +243,8 @@ def write(sweep: Sweep, trials: Sequence[Trial]) -> None:
 
     columns = records.header(sweep.space, sweep.options.objective)
     if ranked := records.ranked(trials, larger=sweep.larger):
-        report.write_bytes(
-            sweep.path("best.flags"), best_flags(sweep, ranked[0], trials).encode()
-        )
+        text = best_flags(sweep, ranked[0], trials)
+        report.write_bytes(sweep.path("best.flags"), text.encode())
     text = results.to_csv(columns, records.rows(trials))
     report.write_bytes(sweep.path("sweep.csv"), text.encode())
 
@@ -289,9 +293,7 @@ def conclude(sweep: Sweep, done: Sequence[Trial], shares: dict[str, float]) -> N
     if shares:
         said = ", ".join(f"{name} {100 * x:.0f} %" for name, x in shares.items())
         lines.append(f"what told good trials from others (PED-ANOVA): {said}")
-    path = sweep.path("best.flags")
-    lines.append(f"train the best: python -m experiments.train --flagfile={path}")
-    console.say("", *lines)
+    console.say("", *lines, f"{TRAIN} --flagfile={sweep.path('best.flags')}")
 
 
 if __name__ == "__main__":

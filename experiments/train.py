@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ncf_jax
-from experiments import console, flags, folder
+from experiments import console, flags, folder, stopping
 from ncf_jax import processes
 from ncf_jax.config import CLOSED_FORM_MODELS, Config, JudgeConfig
 from ncf_jax.errors import RunError
@@ -29,7 +29,12 @@ def main(config: Config) -> None:
         f"ncf_jax {ncf_jax.__version__}, run folder {workdir}; * marks what is not the "
         f"default"
     )
-    folder.check(workdir, config)
+    with folder.held(workdir, config):
+        run(workdir, config)
+
+
+def run(workdir: Path, config: Config) -> None:
+    """Runs, resumes or recalls in a folder that is held."""
     same = f"{config.digest()} {config.mesh} {config.input} {config.chunk_examples}"
     processes.agree(f"{same} {config.save_chunks} {workdir.name}", "options")
     if folder.recalled(workdir):
@@ -120,7 +125,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
     board = None
     if config.tensorboard and processes.primary():
         board = trackers.TensorBoard(workdir / "tensorboard", history)
-    with console.Progress(config.epochs, done or 0) as progress:
+    with console.Progress(config.epochs, done or 0) as progress, stopping.until_saved():
 
         def on_epoch(epoch: ncf_jax.EpochReport, state: ncf_jax.TrainState) -> None:
             history.append(results.history_row(*epoch))
@@ -130,6 +135,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
             if board is not None:
                 board.epoch(history[-1])
             progress.epoch(epoch)
+            stopping.saved()
 
         state = ncf_jax.fit(
             learner,

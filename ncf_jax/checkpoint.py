@@ -10,7 +10,6 @@ either the whole checkpoint or none. Nothing is pickled.
 """
 
 import contextlib
-import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from ncf_jax import integrity, sharded
 from ncf_jax.errors import RunError
 from ncf_jax.types import Dataset, Split, TrainState, check_dataset, pack, unpack
 
+NOISE = ("Event loop is closed", "Encountered error while reading array")
 FORMAT = 1  # raise it when older checkpoints would be misread
 
 
@@ -57,7 +57,7 @@ def _quiet() -> Iterator[None]:
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        if not str(unraisable.exc_value).startswith(NOISE):
             before(unraisable)
 
     sys.unraisablehook = hook
@@ -99,7 +99,7 @@ def save(
     if sharded.mesh_of(state) is None:
         stored = jax.tree.map(np.asarray, state)
     try:
-        json.dumps(about)  # before the arrays: what cannot be stored leaves nothing
+        about = integrity.seal(about)  # before the arrays: what is no JSON leaves none
         with _quiet(), _manager(workdir, keep) as manager:
             manager.save(
                 epoch,
@@ -133,7 +133,7 @@ def _load_about(workdir: Path, epoch: int) -> dict[str, Any]:
             restored = manager.restore(
                 epoch, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
             )
-        meta = dict(restored["meta"])
+        meta = integrity.opened(restored["meta"])
     except Exception as error:
         raise _damaged(workdir, epoch, error) from error
     if meta.get("format") != FORMAT:
@@ -220,6 +220,7 @@ def save_dataset(workdir: Path, dataset: Dataset, split: Split) -> None:
         "split": {"definition": split.definition, "fingerprint": split.fingerprint},
     }
     try:
+        about = integrity.seal(about)
         handler = ocp.CompositeCheckpointHandler()
         with _quiet(), ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(
@@ -253,7 +254,7 @@ def load_dataset(workdir: Path) -> tuple[Dataset, Split]:
                     arrays=ocp.args.StandardRestore(), about=ocp.args.JsonRestore()
                 ),
             )
-        about = restored["about"]
+        about = integrity.opened(restored["about"])
         arrays = {k: np.asarray(v) for k, v in restored["arrays"].items()}
         integrity.check(arrays, about)
         part = arrays.pop("part")

@@ -103,6 +103,13 @@ class Config(DeviceConfig, JudgeConfig):
         below=1.0,
         only_with=_GRADIENT,
     )
+    compute_dtype: str = option(
+        "float32",
+        "What the products of dense layers but the last are computed in. bfloat16 is "
+        "for accelerators, and slower on a CPU; all that is kept stays float32.",
+        choices=("float32", "bfloat16"),
+        only_with=_GRADIENT,
+    )
     embedding_dim: int = option(
         64, "Width of user and item embeddings.", minimum=1, only_with=_GRADIENT
     )

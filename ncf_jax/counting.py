@@ -25,7 +25,7 @@ from ncf_jax.statistics import (
     Statistics,
     columns,
 )
-from ncf_jax.types import Dataset, ItemFeatures, Split
+from ncf_jax.types import Dataset, ItemFeatures, Split, check_values
 
 FOLDS = 10
 SWEEPS = 5  # of alternating least squares
@@ -197,8 +197,12 @@ def with_statistics(
     Returns:
       a data set whose rows have a `context` [N, F] and whose features have
       `statistics` and a `history`.
+
+    Raises:
+      DataError: a rating or a feature is NaN or infinite.
     """
     train = split.train
+    check_values(dataset)
     timed = time != "none"
     held_out = np.setdiff1d(np.arange(len(dataset.user)), train)
     fold = np.random.default_rng(seed).permutation(len(train)) % folds

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ncf_jax import sharded, streamed
 from ncf_jax.errors import DataError
+from ncf_jax.finite import refuse_state
 from ncf_jax.losses import refuse_non_finite
 from ncf_jax.streamed import RunEpoch, Streamed
 from ncf_jax.types import Interactions, Learner, TrainState
@@ -63,8 +64,8 @@ def fit(
 
     Raises:
       DataError: there are no training rows.
-      NonFiniteLossError: a step's loss, or the validation loss, is NaN or infinite;
-        `on_epoch` has not seen that epoch.
+      NonFiniteLossError: a step's loss, the validation loss or a number of the state
+        after an epoch is NaN or infinite; `on_epoch` has not seen that epoch.
     """
     num_rows = train.rows.num_rows if isinstance(train, Streamed) else len(train.user)
     if not num_rows:
@@ -90,6 +91,7 @@ def fit(
         valid_loss = np.asarray(validate(state.params, valid))
         if num_valid:
             refuse_non_finite(valid_loss[:, None], number, seeds, kind="validation")
+        refuse_state(state, number, seeds)
         report = EpochReport(
             epoch=number,
             train_loss=totals_RxS.sum(axis=1) / num_rows,

@@ -6,6 +6,7 @@ all is the same however the rows are divided. That hash finds damage, not malice
 """
 
 import hashlib
+import json
 from typing import Any
 
 import jax
@@ -61,6 +62,33 @@ def check(state: Any, about: dict[str, Any]) -> None:
         fine = sha256(_whole(state)) == about["sha256"]
     if not fine:
         raise ValueError("the bytes read are not the bytes written")
+
+
+def seal(about: dict[str, Any]) -> dict[str, Any]:
+    """What is stored beside a state, with a hash of all of it as `seal`.
+
+    Example:
+      >>> opened(seal({"epoch": 2}))
+      {'epoch': 2}
+    """
+    return {**about, "seal": _text_sha256(about)}
+
+
+def opened(about: dict[str, Any]) -> dict[str, Any]:
+    """What was sealed; what was written before there were seals is taken as it is.
+
+    Raises:
+      ValueError: it is not what was sealed.
+    """
+    inside = {name: value for name, value in about.items() if name != "seal"}
+    if about.get("seal", found := _text_sha256(inside)) != found:
+        raise ValueError("its description is not the one that was written")
+    return inside
+
+
+def _text_sha256(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)  # a tuple is as the list that is read
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256(tree: Any) -> str:

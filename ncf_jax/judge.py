@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ncf_jax import lists
-from ncf_jax.errors import RunError
+from ncf_jax.errors import DataError, RunError
 from ncf_jax.metrics import CONVENTIONS, DEFINITIONS, RATING, rating, summary
 from ncf_jax.metrics.ranked import Ties
 from ncf_jax.metrics.ranking import Metric
@@ -86,6 +86,7 @@ def evaluate_scores(
 
     Raises:
       RunError: a prediction is NaN or infinite, or there are no rows.
+      DataError: a rating is.
     """
     if len(rows) == 0:
         raise RunError(
@@ -97,6 +98,11 @@ def evaluate_scores(
         raise RunError(
             f"{bad:,} of {prediction.size:,} predictions are NaN or infinite; no "
             f"metric is computed. Train again with a smaller --learning_rate."
+        )
+    if bad := int((~np.isfinite(dataset.rating[rows])).sum()):
+        raise DataError(
+            f"{bad:,} of {len(rows):,} ratings to judge by are NaN or infinite; no "
+            f"metric is computed. Mend the data, or leave those rows out."
         )
     within = prediction
     if clip:

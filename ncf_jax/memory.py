@@ -21,10 +21,11 @@ def device_bytes(device_gib: float = 0.0) -> int:
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    return _available() // jax.local_device_count()
+    return available() // jax.local_device_count()
 
 
-def _available() -> int:
+def available() -> int:
+    """Bytes of the system's memory that are free, or all where it does not say."""
     try:
         with open("/proc/meminfo") as file:
             for line in file:

@@ -15,12 +15,14 @@ import difflib
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ncf_jax.errors import ConfigError
 
 MAX_INT = 2**31 - 1  # arrays on the device are indexed by int32
+UNFIT = ("Cc", "Cs", "Zl", "Zp")  # characters that no line of a flagfile can hold
 
 
 def option(
@@ -102,6 +104,8 @@ class Options:
                 each = value if isinstance(value, list | tuple) else (value,)
                 object.__setattr__(self, field.name, tuple(each))
             _check_value(field, getattr(self, field.name))
+            if field.name != self.POSITIONAL:  # which no flagfile holds
+                _check_line(field, getattr(self, field.name))
         for field in dataclasses.fields(self):
             _check_effect(field, self)
 
@@ -180,6 +184,20 @@ def _check_one(field: dataclasses.Field, value: Any, kind: type) -> None:
         raise ConfigError(f"{flag} wants at most {meta['maximum']}; found {value!r}.")
     if meta["below"] is not None and value >= meta["below"]:
         raise ConfigError(f"{flag} wants less than {meta['below']}; found {value!r}.")
+
+
+def _check_line(field: dataclasses.Field, value: Any) -> None:
+    """Refuses a text that a line of a flagfile would change, or be more than."""
+    for each in value if isinstance(value, tuple) else (value,):
+        if not isinstance(each, str):
+            continue
+        if any(unicodedata.category(x) in UNFIT for x in each):
+            unfit = "control characters"
+        elif each != each.rstrip():
+            unfit = "a space at its end"
+        else:
+            continue
+        raise ConfigError(f"--{field.name} wants text without {unfit}; found {each!r}.")
 
 
 def _check_effect(field: dataclasses.Field, options: Any) -> None:

@@ -1,28 +1,28 @@
 """What a run writes besides checkpoints, each file whole or not there."""
 
+import contextlib
 import csv
 import errno
 import io
 import json
+import math
 import os
-import platform
-import subprocess
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-import ncf_jax
 from ncf_jax import per_user, processes
+from ncf_jax.data import store
 from ncf_jax.errors import RunError
 from ncf_jax.judge import Evaluation
 from ncf_jax.results import (
     FORMAT,
     HISTORY,
     Results,
+    check,
     footnotes,
     history_csv,
     metrics_csv,
@@ -30,10 +30,9 @@ from ncf_jax.results import (
     table_rows,
 )
 from ncf_jax.trackers import json_lines
-from ncf_jax.types import Dataset, Split
+from ncf_jax.types import Dataset
 
 FULL = {errno.ENOSPC: "Make room", errno.EDQUOT: "Make room"}
-PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy pandas scikit-learn"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -57,58 +56,83 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
-def environment(
-    dataset: Dataset, split: Split, packages: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Versions, devices, git commit and fingerprints: JSON-ready.
+@contextlib.contextmanager
+def new_folder(folder: Path, option: str) -> Iterator[Path]:
+    """A hidden folder beside `folder`, which takes its name when the body is done.
 
-    Args:
-      dataset: the data set, and `split` its split.
-      split: of the data set.
-      packages: distributions to name besides ours.
+    If the body fails, nothing is left of it. `option` is the flag that names `folder`.
+
+    Raises:
+      RunError: `folder` is there and not empty, or cannot be made.
     """
-    commit, dirty = _git()
-    devices = jax.devices()
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "ncf_jax": ncf_jax.__version__,
-        "packages": {
-            name: metadata.version(name) for name in (*PACKAGES.split(), *packages)
-        },
-        "device_kind": devices[0].device_kind,
-        "device_platform": devices[0].platform,
-        "device_count": len(devices),
-        "git_commit": commit,
-        "git_dirty": dirty,
-        "dataset": dataset.label,
-        "synthetic": dataset.synthetic,
-        "data": dataset.fingerprint,
-        "split": split.fingerprint,
-    }
-
-
-def _git() -> tuple[str | None, bool | None]:
-    """Commit and whether files differ from it; None outside a checkout of our own."""
-    root = Path(__file__).resolve().parents[1]
-
-    def ask(*words: str) -> str:
-        command = ["git", "-C", str(root), *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
+    check_new(folder, option)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    made = [parent for parent in folder.parents if not parent.exists()]
     try:
-        if Path(ask("rev-parse", "--show-toplevel")).resolve() != root:
-            return None, None  # installed somewhere below another project's checkout
-        return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain"))
-    except (OSError, subprocess.SubprocessError):
-        return None, None
+        with _told(folder, option):
+            shutil.rmtree(
+                partial, ignore_errors=True
+            )  # of a dead process of our number
+            partial.mkdir(parents=True)
+        yield partial
+        with _told(folder, option):
+            os.replace(partial, folder)  # refuses one that has been filled since
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def check_new(folder: Path, option: str) -> None:
+    """Refuses, as `new_folder` does, what is there and no empty folder."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise RunError(
+            f"{option}={folder} is there already, and nothing is overwritten: name a "
+            f"new folder."
+        )
+
+
+@contextlib.contextmanager
+def _told(folder: Path, option: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = FULL.get(error.errno or 0, f"Choose another {option}")
+        raise RunError(
+            f"{option}={folder} could not be made ({error.strerror}). {what}, and run "
+            f"the command again."
+        ) from error
 
 
 def dumps(value: Any) -> str:
     """JSON that a person can read, floats in full precision, no NaN."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def loads(content: bytes) -> Any:
+    """What `dumps` wrote; ValueError where it cannot have been written so."""
+
+    def number(text: str) -> float:
+        if not math.isfinite(found := float(text)):
+            raise ValueError(f"{text[:20]} is no finite number")
+        return found
+
+    def names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a name is there twice")
+        return found
+
+    try:
+        return json.loads(
+            content.decode(),
+            parse_float=number,
+            parse_constant=number,
+            object_pairs_hook=names,
+        )
+    except RecursionError:
+        raise ValueError("it has no end of brackets") from None
 
 
 def read_results(workdir: Path) -> Results | None:
@@ -119,9 +143,10 @@ def read_results(workdir: Path) -> Results | None:
     """
     path = workdir / "metrics.json"
     try:
-        results = json.loads(path.read_text())
+        results = loads(path.read_bytes())
         if results.get("format") == FORMAT:
             # All that is shown of it is there.
+            check(results)
             table_rows(results), more_rows(results), footnotes(results)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -186,8 +211,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
       RunError: the file is missing or damaged.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return store.arrays(path)
     except Exception as error:  # nearly any kind, depending on where the damage is
         raise _unreadable(path, error) from error
 
@@ -199,7 +223,7 @@ def read_json(path: Path) -> Any:
       RunError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        return loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
@@ -214,11 +238,11 @@ def read_history(workdir: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        with path.open(newline="") as file:
-            header, *rows = csv.reader(file)
+        text = path.read_bytes().decode()
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         if tuple(header) != HISTORY or any(len(row) != len(HISTORY) for row in rows):
             raise ValueError("its columns are not those of a history")
-        return [
+        history: list[dict[str, Any]] = [
             {"epoch": int(row["epoch"])}
             | {
                 # Only the validation loss may be missing: there may be no such rows.
@@ -227,13 +251,30 @@ def read_history(workdir: Path) -> list[dict[str, Any]]:
             }
             for row in (dict(zip(HISTORY, cells, strict=True)) for cells in rows)
         ]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        epochs = [row["epoch"] for row in history]
+        if epochs != sorted(set(epochs)) or min(epochs, default=1) < 1:
+            raise ValueError("its epochs are not in order")
+        for row, cells in zip(history, rows, strict=True):
+            if not all(map(_as_written, row.values(), cells)):
+                raise ValueError("a number is not as it was written")
+        return history
+    except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
         raise _unreadable(path, error) from error
+
+
+def _as_written(value: float | None, cell: str) -> bool:
+    """Whether a finite number stands in its cell as Python writes it."""
+    if value is None:
+        return not cell
+    if isinstance(value, int):
+        return cell == str(value)
+    return math.isfinite(value) and cell in (repr(value), str(int(value)))
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:
     if isinstance(error, FileNotFoundError):
         return RunError(f"{path.parent} lacks {path.name}: train into a new --workdir.")
     return RunError(
-        f"{path} is damaged ({type(error).__name__}): train into a new --workdir."
+        f"{path} is damaged ({type(error).__name__}: {error}): train into a new "
+        f"--workdir."
     )

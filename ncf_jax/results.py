@@ -150,6 +150,22 @@ def make_results(
     return out | ({"spread": spread} if spread else {})
 
 
+def check(results: Results) -> None:
+    """Sees to it that each figure has all that tables, tests and pages take of it.
+
+    Raises:
+      ValueError, LookupError, TypeError: one has not.
+    """
+    for part in (results["metrics"], *results["baselines"].values()):
+        for name, one in part.items():
+            low, high = one["ci95"]
+            numbers = (one["mean"], one["sd"], low, high, *one["values"])
+            fine = all(x is None or type(x) in (int, float) for x in numbers)
+            counts = one["n_used"], one["n_left_out"]
+            if not fine or not all(type(x) is int for x in counts):
+                raise ValueError(f"{name} is no figure")
+
+
 def history_csv(history: Sequence[dict]) -> str:
     """One row an epoch: losses of ratings / 5, means over seeds."""
     return to_csv(HISTORY, [[row[name] for name in HISTORY] for row in history])

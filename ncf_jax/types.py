@@ -16,6 +16,8 @@ import jax
 import numpy as np
 from flax import struct
 
+from ncf_jax.errors import DataError
+
 RATING_MIN, RATING_MAX = 0.5, 5.0
 
 Array = Any  # [...] NumPy on the host, JAX inside a jitted function
@@ -269,7 +271,7 @@ def unpack(arrays: dict[str, Any], texts: dict[str, Any]) -> Dataset:
 
 
 def check_dataset(dataset: Dataset) -> Dataset:
-    """Asserts the shapes and index ranges that everything downstream relies on."""
+    """Asserts the shapes and index ranges that all downstream relies on; values too."""
     n, users, items = len(dataset.user), dataset.num_users, dataset.num_items
     chex.assert_shape([dataset.user, dataset.item, dataset.rating, dataset.time], (n,))
     chex.assert_shape(dataset.features.genres, (items, len(dataset.genre_names)))
@@ -277,4 +279,17 @@ def check_dataset(dataset: Dataset) -> Dataset:
     assert len(dataset.titles) == len(dataset.genres) == items
     assert n == 0 or (dataset.user.min() >= 0 and dataset.user.max() < users)
     assert n == 0 or (dataset.item.min() >= 0 and dataset.item.max() < items)
+    return check_values(dataset)
+
+
+def check_values(dataset: Dataset) -> Dataset:
+    """Raises DataError where a rating or a feature is NaN or infinite."""
+    known = {name: getattr(dataset.features, name) for name in _FEATURES}
+    for name, value in {"rating": dataset.rating, **known}.items():
+        fine = True if value is None else np.isfinite(value)
+        if not np.all(fine):
+            raise DataError(
+                f"The data set's {name} wants finite numbers; that of row "
+                f"{np.argwhere(~fine)[0, 0]} is not. Mend it, or leave the row out."
+            )
     return dataset

@@ -1,11 +1,10 @@
 """The tree cannot lie: who imports whom, who writes files, how large a file is.
 
 The order is the house's: types, options, config, errors <- bits, xla, ending, watch,
-processes, data, batching,
-statistics, history, counting, gaussian, models, losses, optim, metrics <- train,
-learners, catalogue, lists, judge, evaluate, newcomers, foldin, recommend, samples,
-checkpoint, results, per_user, trackers, report, pictures, runs, comparison, compare,
-formats, pages <- experiments.
+processes, data, batching, statistics, history, counting, gaussian, models, losses,
+finite, optim, metrics <- train, learners, catalogue, lists, judge, evaluate,
+newcomers, foldin, recommend, samples, checkpoint, results, per_user, trackers,
+report, pictures, runs, comparison, compare, formats, pages <- experiments.
 """
 
 import ast
@@ -43,6 +42,7 @@ TIER = {
     "gaussian": 1,
     "models": 1,
     "losses": 1,
+    "finite": 1,
     "optim": 1,
     "metrics": 1,
     "train": 2,
@@ -56,12 +56,16 @@ TIER = {
     "newcomers": 2,
     "foldin": 2,
     "recommend": 2,
+    "staged": 2,
+    "portable": 2,
     "samples": 2,
     "checkpoint": 2,
     "integrity": 2,
     "results": 2,
     "per_user": 2,
     "trackers": 2,
+    "locks": 1,
+    "environment": 2,
     "report": 2,
     "pictures": 2,
     "runs": 2,
@@ -97,6 +101,7 @@ WRITERS = (
     "ncf_jax/checkpoint.py",
     "ncf_jax/report.py",
     "ncf_jax/trackers.py",
+    "ncf_jax/locks.py",
     "ncf_jax/data/",
     *FREE,
 )

@@ -65,6 +65,7 @@ IMPOSSIBLE = [
     ("min_item_ratings", 0, "at least 1"),
     ("schedule", "cosin", "Did you mean 'cosine'"),
     ("ensemble", 0, "at least 1"),
+    ("compute_dtype", "bf16", "Did you mean 'bfloat16'"),
     ("clip", 1, "type bool"),
     ("rows", "points", "Did you mean 'point'"),
     ("row_penalty", -0.1, "at least 0"),
@@ -101,6 +102,7 @@ CONTRADICTIONS = [
     dict(model="vncf", tag_dim=8),
     dict(model="bias", schedule="cosine"),
     dict(model="bias", ensemble=2),
+    dict(model="bias", compute_dtype="bfloat16"),
 ]
 
 

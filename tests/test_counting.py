@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ncf_jax import counting, history
 from ncf_jax.counting import around, item_content, observe, of_rows, with_statistics
+from ncf_jax.errors import DataError
 from ncf_jax.statistics import PARTS
 from tests.counted import (
     EMPTY_ITEM,
@@ -461,3 +462,13 @@ class TestWithStatistics:
         pairs, rows = every_pair(dataset)
         assert np.isnan(pairs.rating).all()
         assert np.isfinite(of_rows(observe(dataset, split.train), pairs, rows)).all()
+
+
+def test_a_number_that_is_not_finite_is_refused(tiny_dataset, tiny_split):
+    # A year that is NaN is of no decade, so nothing later would be told of it.
+    year = np.array(tiny_dataset.features.year)
+    year[4] = np.nan
+    features = dataclasses.replace(tiny_dataset.features, year=year)
+    broken = dataclasses.replace(tiny_dataset, features=features)
+    with pytest.raises(DataError, match="year wants finite numbers; that of row 4"):
+        with_statistics(broken, tiny_split)

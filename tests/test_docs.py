@@ -18,6 +18,7 @@ DOCS = [
     "docs/extending.md",
     "docs/metrics.md",
     "docs/performance.md",
+    "docs/reliability.md",
     "docs/scaling.md",
 ]
 GAPS = re.compile(r"^[A-Z]{4,}$|TODO|FIXME|XXX", re.MULTILINE)
@@ -99,7 +100,9 @@ def test_commands_in_the_readme_exist_and_know_their_flags():
     from experiments import (
         benchmark,
         compare,
+        doctor,
         evaluate,
+        export,
         flags,
         launch,
         prepare,
@@ -121,6 +124,8 @@ def test_commands_in_the_readme_exist_and_know_their_flags():
         "report": report_command.ReportOptions,
         "peers": PeerOptions,
         "sweep": sweep_command.SweepOptions,
+        "doctor": doctor.DoctorOptions,
+        "export": export.ExportOptions,
     }
     text = (ROOT / "README.md").read_text().replace("\\\n", " ")
     found = re.findall(r"python -m experiments\.(\w+) ?([^`\n&#]*)", text)

@@ -1,5 +1,7 @@
 """Errors are part of the interface: one base class, one exit code a kind."""
 
+import pickle
+
 import pytest
 
 from ncf_jax import errors
@@ -31,3 +33,25 @@ def test_each_kind_of_the_module_is_in_the_table():
         if isinstance(kind, type) and issubclass(kind, errors.NcfError)
     }
     assert found - {errors.NcfError} == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sentence_is_one_printable_line(kind):
+    said = str(kind("a\n\x1b[2Jb\u2028\udcff é ✓"))
+    assert said == "a\\n\\x1b[2Jb\\u2028\\udcff é ✓"
+    assert said.isprintable()
+
+
+def test_a_long_sentence_keeps_its_beginning_and_its_end():
+    text = "".join(f"{n} " for n in range(2_000))
+    said = str(errors.DataError(text))
+    assert len(said) == errors.LONGEST
+    assert said.startswith("0 1 2 3 ")
+    assert said.endswith(" 1998 1999 ")
+    whole = "x" * errors.LONGEST
+    assert str(errors.DataError(whole)) == whole
+
+
+def test_an_error_survives_being_sent_to_another_process():
+    again = pickle.loads(pickle.dumps(errors.RunError("a\nb")))
+    assert (type(again), str(again)) == (errors.RunError, "a\\nb")

@@ -90,7 +90,7 @@ def test_by_parts_bits_and_figures_are_those_of_one_device(
     one, model, dataset, *_ = train(tiny_dataset, tiny_split, **by_parts)
     how = dict(train=tiny_split.train, candidates="catalogue", k=5)
     wanted = evaluate(model, one.params, dataset, tiny_split.test, **how)
-    for text in MESHES:
+    for text in MESHES if not options else MESHES[2:3]:
         state, *_, losses = train(tiny_dataset, tiny_split, text, **by_parts)
         # A compiler may contract the moments of rows differently: an ulp of them.
         assert same(state, one) or ("table_update" in options), text
@@ -99,8 +99,9 @@ def test_by_parts_bits_and_figures_are_those_of_one_device(
         found = evaluate(model, state.params, dataset, tiny_split.test, **how)
         for name, value in wanted.metrics.items():
             assert found.metrics[name].mean == pytest.approx(value.mean, 1e-5, 1e-6)
-    other, *_ = train(tiny_dataset, tiny_split, **options)
-    assert not same(other, one), "parts make no difference, so this shows nothing"
+    if not options:
+        other, *_ = train(tiny_dataset, tiny_split)
+        assert not same(other, one), "parts make no difference, so this shows nothing"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_by_parts_bits_and_figures_are_those_of_one_device(
 )
 def test_without_parts_losses_agree_to_rounding(tiny_dataset, tiny_split, options):
     wanted = train(tiny_dataset, tiny_split, **options)[-1]
-    for text in ("data:8", "data:2,table:3"):
+    for text in ("data:2,table:3",) if options else ("data:8", "data:2,table:3"):
         found = train(tiny_dataset, tiny_split, text, **options)[-1]
         np.testing.assert_allclose(found, wanted, rtol=1e-4)
 

@@ -1,5 +1,7 @@
 """A stored state is what was written, however its rows are divided."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,3 +67,15 @@ def test_padding_is_no_content():
     dirty = rows.replace(array=rows.array.at[:, 21:].set(7.0))
     changed = one.replace(params={**one.params, "table": dirty})
     assert integrity.words(changed) == integrity.words(one)
+
+
+def test_a_seal_is_broken_by_any_change_and_kept_by_json():
+    about = {"history": [{"loss": 1 / 3, "none": None}], "k": (5, 10), "name": "ü"}
+    sealed = integrity.seal(about)
+    read = json.loads(json.dumps(sealed))
+    assert integrity.opened(read) == {**about, "k": [5, 10]}
+    for change in ({"name": "u"}, {"k": [5, 11]}, {"more": 1}, {"seal": "0"}):
+        with pytest.raises(ValueError, match="not the one that was written"):
+            integrity.opened({**read, **change})
+    del read["seal"]
+    assert integrity.opened(read) == {**about, "k": [5, 10]}, "of an earlier version"

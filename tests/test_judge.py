@@ -2,6 +2,7 @@
 values with intervals over the same users drawn, each number carries its convention,
 candidates and definition, and whoever is left out is counted (R4, R6, R8)."""
 
+import dataclasses
 import json
 import re
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from ncf_jax import RunError, lists
+from ncf_jax.errors import DataError
 from ncf_jax.judge import CANDIDATES, evaluate_scores
 from ncf_jax.metrics import (
     CONVENTIONS,
@@ -468,3 +470,18 @@ class TestErrors:
         huge = table.astype(np.float64) * 1e200
         with pytest.raises(RunError, match="squared errors overflow"):
             judge(huge)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_a_rating_that_is_no_number_is_no_fault_of_the_model(
+        self, table, tiny_dataset, tiny_split, value
+    ):
+        rows, rating = tiny_split.test, tiny_dataset.rating.copy()
+        rating[rows[3:5]] = value
+        broken = dataclasses.replace(tiny_dataset, rating=rating)
+        found = table[:, broken.user[rows], broken.item[rows]]
+        with pytest.raises(
+            DataError, match=r"^2 of [\d,]+ ratings to judge by are NaN"
+        ):
+            evaluate_scores(found, broken, rows)
+        rating[tiny_split.train[3]] = value  # of no interest among other rows
+        assert evaluate_scores(found[:, 5:], broken, rows[5:]).metrics["rmse"].mean > 0

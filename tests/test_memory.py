@@ -36,7 +36,7 @@ class TestDeviceBytes:
 
     @pytest.mark.parametrize("stats", [None, {}, {"bytes_in_use": 1}])
     def test_others_share_what_the_system_has(self, devices, monkeypatch, stats):
-        monkeypatch.setattr(memory, "_available", lambda: 800)
+        monkeypatch.setattr(memory, "available", lambda: 800)
         devices(stats)
         assert device_bytes() == 800
         devices(*[stats] * 8)
@@ -51,7 +51,7 @@ class TestDeviceBytes:
 
         monkeypatch.setattr("builtins.open", no_file)
         monkeypatch.setattr(memory.os, "sysconf", lambda name: 4096)
-        assert memory._available() == 4096**2
+        assert memory.available() == 4096**2
 
 
 class TestRule:

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ncf_jax
 from ncf_jax import per_user, report
 from ncf_jax.errors import RunError
 from ncf_jax.judge import evaluate_scores
@@ -101,6 +100,81 @@ class TestFiles:
         (tmp_path / "file").write_text("")
         with pytest.raises(RunError, match="could not be written"):
             report.write_bytes(tmp_path / "file" / "run.flags", b"")
+
+    def test_a_new_folder_is_there_when_all_of_it_is(self, tmp_path):
+        folder = tmp_path / "a" / "b"
+        with report.new_folder(folder, "--to") as partial:
+            (partial / "one").write_text("1")
+            assert not folder.exists()
+            assert partial.parent == folder.parent
+        assert names_in(folder) == {"one"}
+        assert names_in(tmp_path / "a") == {"b"}
+
+    @pytest.mark.parametrize("error", [RunError("no"), KeyboardInterrupt()])
+    def test_of_a_new_folder_that_is_not_finished_nothing_is_left(
+        self, tmp_path, error
+    ):
+        def body():
+            with report.new_folder(tmp_path / "a" / "b", "--to") as partial:
+                (partial / "one").write_text("1")
+                raise error
+
+        with pytest.raises(type(error)):
+            body()
+        assert names_in(tmp_path) == set()
+
+    def test_a_new_folder_may_be_there_if_it_is_empty(self, tmp_path):
+        with report.new_folder(tmp_path / "empty", "--to") as partial:
+            (tmp_path / "empty").mkdir()
+            (partial / "one").write_text("1")
+        assert names_in(tmp_path / "empty") == {"one"}
+
+    def test_a_folder_that_somebody_filled_meanwhile_is_theirs(self, tmp_path):
+        folder = tmp_path / "one"
+        new = report.new_folder(folder, "--to")
+        (new.__enter__() / "ours").write_text("1")
+        folder.mkdir()
+        (folder / "theirs").write_text("1")
+        with pytest.raises(
+            RunError, match=r"--to=.* could not be made .* another --to"
+        ):
+            new.__exit__(None, None, None)
+        assert names_in(tmp_path) == {"one"}
+        assert names_in(folder) == {"theirs"}
+
+    def test_a_folder_of_a_dead_process_is_in_nobodys_way(self, tmp_path):
+        folder = tmp_path / "one"
+        stale = tmp_path / f".one.{os.getpid()}.partial"
+        stale.mkdir()
+        (stale / "old").write_text("1")
+        with report.new_folder(folder, "--to") as partial:
+            (partial / "new").write_text("1")
+        assert names_in(tmp_path) == {"one"}
+        assert names_in(folder) == {"new"}
+
+    @pytest.mark.parametrize("what", ["a file", "a filled folder"])
+    def test_what_is_there_is_not_made_new(self, tmp_path, what):
+        folder = tmp_path / "one"
+        if what == "a file":
+            folder.write_text("1")
+        else:
+            folder.mkdir()
+            (folder / "theirs").write_text("1")
+        with (
+            pytest.raises(RunError, match="nothing is overwritten"),
+            report.new_folder(folder, "--to"),
+        ):
+            pass
+        assert names_in(tmp_path) == {"one"}
+
+    def test_a_new_folder_below_a_file_is_one_sentence(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with (
+            pytest.raises(RunError, match="could not be made"),
+            report.new_folder(tmp_path / "file" / "one", "--to"),
+        ):
+            pass
+        assert (tmp_path / "file").read_text() == ""
 
     def test_tables_and_pictures_are_those_of_the_results(self, results, tmp_path):
         report.write_tables(tmp_path, results, HISTORY)
@@ -343,6 +417,30 @@ class TestJson:
         one_sentence(error, tmp_path / "timing.json")
 
 
+class TestStrictly:
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b'{"a": NaN}', "NaN is no finite number"),
+            (b'{"a": -Infinity}', "-Infinity is no finite number"),
+            (b'{"a": 1e400}', "1e400 is no finite number"),
+            (b'{"a": 1, "a": 1}', "a name is there twice"),
+            (b"[" * 100_000, "no end of brackets"),
+            (b'{"a": "\xff"}', "decode"),
+        ],
+    )
+    def test_json_that_nobody_wrote_is_refused(self, tmp_path, content, said):
+        with pytest.raises(ValueError, match=said):
+            report.loads(content)
+        (tmp_path / "timing.json").write_bytes(content)
+        with pytest.raises(RunError, match=r"timing\.json is damaged"):
+            report.read_json(tmp_path / "timing.json")
+
+    def test_what_was_written_is_read(self):
+        value = {"a": [1, 2.5, None, "é", {"a": 1e-300}], "b": 10**30}
+        assert report.loads(report.dumps(value).encode()) == value
+
+
 class TestHistory:
     @pytest.fixture
     def stored(self, tmp_path):
@@ -377,6 +475,18 @@ class TestHistory:
             ("seconds", ""),
             ("seconds", "1 s"),
             ("examples_per_second", ""),
+            # Numbers, but none that was written.
+            ("epoch", "１"),
+            ("epoch", "02"),
+            ("epoch", "-2"),
+            ("epoch", "1"),  # again
+            ("epoch", "9" * 400),
+            ("train_loss", "nan"),
+            ("train_loss", "inf"),
+            ("valid_loss", "1e400"),
+            ("seconds", "1 "),
+            ("seconds", "1_0.0"),
+            ("seconds", "3."),
         ],
     )
     def test_a_cell_that_is_no_number_is_named(self, stored, column, value):
@@ -410,35 +520,3 @@ class TestHistory:
             stored.write_text(text[:start] + cut)
             with pytest.raises(RunError, match=r"history\.csv is damaged"):
                 report.read_history(stored.parent)
-
-
-class TestEnvironment:
-    def test_it_names_versions_device_commit_and_fingerprints(
-        self, tiny_dataset, tiny_split
-    ):
-        import jax
-
-        found = report.environment(tiny_dataset, tiny_split)
-        json.dumps(found, allow_nan=False)
-        assert found["packages"]["jax"] == jax.__version__
-        assert found["ncf_jax"] == ncf_jax.__version__
-        assert found["device_count"] == jax.device_count()
-        assert found["device_platform"] == jax.default_backend()
-        assert (found["data"], found["split"]) == (
-            tiny_dataset.fingerprint,
-            tiny_split.fingerprint,
-        )
-        assert found["synthetic"] is True
-        assert (found["git_commit"] is None) == (found["git_dirty"] is None)
-
-    def test_without_git_the_commit_is_null(
-        self, tiny_dataset, tiny_split, monkeypatch, tmp_path
-    ):
-        monkeypatch.setenv("PATH", str(tmp_path))
-        found = report.environment(tiny_dataset, tiny_split)
-        assert (found["git_commit"], found["git_dirty"]) == (None, None)
-
-    def test_a_peers_package_is_named_with_its_version(self, tiny_dataset, tiny_split):
-        found = report.environment(tiny_dataset, tiny_split, ["pytest"])["packages"]
-        assert found["pytest"] == pytest.__version__
-        assert "pytest" not in report.environment(tiny_dataset, tiny_split)["packages"]

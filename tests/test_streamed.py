@@ -46,13 +46,13 @@ def parts_of(dataset, split, text="", **options):
     return run, held, streamed
 
 
-@pytest.mark.parametrize("text", ["", "data:4,table:2"])
 @pytest.mark.parametrize(
-    "options",
+    ("text", "options"),
     [
-        {"batch_parts": 8},
-        {"table_update": "lazy", "num_seeds": 2},
-        {"model": "vncf", "ranking": 0.5},
+        ("data:4,table:2", {"batch_parts": 8}),
+        ("", {"table_update": "lazy", "num_seeds": 2}),
+        ("data:4,table:2", {"table_update": "lazy"}),
+        ("", {"model": "vncf", "ranking": 0.5}),
     ],
     ids=str,
 )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ncf_jax.errors import DataError
 from ncf_jax.types import (
     RATING_MAX,
     Batch,
@@ -16,6 +17,7 @@ from ncf_jax.types import (
     Learner,
     TrainState,
     check_dataset,
+    check_values,
     pack,
     unpack,
 )
@@ -160,3 +162,17 @@ class TestDataset:
         broken = dataclasses.replace(tiny_dataset, **damage(tiny_dataset))
         with pytest.raises(AssertionError):
             check_dataset(broken)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("name", ["rating", "genres", "tags", "year"])
+    def test_a_number_that_is_not_finite_is_named(self, tiny_dataset, name, value):
+        holder = tiny_dataset if name == "rating" else tiny_dataset.features
+        array = np.array(getattr(holder, name), np.float32)
+        array[(11, *(0,) * (array.ndim - 1))] = value
+        broken = dataclasses.replace(holder, **{name: array})
+        if name != "rating":
+            broken = dataclasses.replace(tiny_dataset, features=broken)
+        for check in (check_dataset, check_values):
+            assert check(tiny_dataset) is tiny_dataset
+            with pytest.raises(DataError, match=rf"{name} wants .* row 11 is not"):
+                check(broken)

@@ -47,7 +47,12 @@ def main(config: PeerOptions) -> None:
     """Trains, judges and writes one peer."""
     workdir = Path(config.workdir or Path("checkpoints") / config.run_name())
     console.say(f"ncf_jax {ncf_jax.__version__}, run folder {workdir}")
-    folder.check(workdir, config)
+    with folder.held(workdir, config):
+        run(workdir, config)
+
+
+def run(workdir: Path, config: PeerOptions) -> None:
+    """Trains, or recalls, in a folder that is held."""
     if folder.recalled(workdir):
         return
     console.options(config)

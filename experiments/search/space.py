@@ -62,6 +62,14 @@ class Axis(NamedTuple):
         """As the file has it: `int 8 64 8`."""
         return " ".join([self.how, *map(shown, self.values)])
 
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is one that a trial may have."""
+        if self.how == "one_of":
+            return value in self.values
+        low, high, *step = self.values
+        steps = self.how != "int" or (value - low) % (step[0] if step else 1) == 0
+        return low <= value <= high and steps
+
     def corners(self) -> tuple[Any, ...]:
         """The values that decide whether all are possible."""
         return self.values if self.how == "one_of" else self.values[:2]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,7 +97,12 @@ def _trial(cells: Sequence[str], space: Space) -> Trial:
     *texts, seconds = rest
     axes = zip(space.items(), texts, strict=True)
     values = {name: value_of(text, axis) for (name, axis), text in axes}
+    for name, axis in space.items():
+        if not axis.holds(values[name]):
+            raise ValueError(f"trial {number} has {name} {values[name]}, not {axis}")
     numbers = [float(text) if text else None for text in (mean, sd, seconds)]
+    if not all(math.isfinite(x) for x in numbers if x is not None):
+        raise ValueError(f"trial {number} has a number that is not finite")
     if state not in STATES or (state == COMPLETE) != (numbers[0] is not None):
         raise ValueError(f"trial {number} is {state!r} with {mean or 'nothing'}")
     return Trial(int(number), state, values, *numbers)

@@ -62,8 +62,8 @@ def _strict_blocks(path: Path, skip: int) -> Iterator[pd.DataFrame]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
-            header = next(rows, [])
-            if not set(columns) <= set(header):
+            header = next(filter(None, rows), [])
+            if any(header.count(name) != 1 for name in columns):
                 raise _named(path)
             places = [header.index(name) for name in columns]
             for row in rows:

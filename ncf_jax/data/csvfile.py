@@ -7,7 +7,7 @@ CRLF is read as LF, a blank line holds no row; nothing else is repaired.
 
 import contextlib
 import csv
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +20,15 @@ csv.field_size_limit(2**31 - 1)
 CHUNK = 2**20  # rows
 LARGE = 2**28  # bytes; a larger file is never in memory as a whole
 Columns = dict[str, Column]
+SEPARATORS = (",", ";", "\t", "|")
+OTHER_KINDS = {  # what files of other kinds begin with
+    b"\x1f\x8b": "compressed by gzip",
+    b"PK\x03\x04": "a zip archive or a workbook",
+    b"PAR1": "a Parquet file",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"<": "a web page",
+}
 
 
 def read_table(
@@ -70,6 +79,24 @@ def read_strictly(path: Path, columns: Columns, delimiter: str = ",") -> pd.Data
 def _read_as_text(path: Path, columns: Columns, delimiter: str) -> pd.DataFrame | None:
     """The table, or None when a cell is bad; so many rows are text at once."""
     parts = []
+    with contextlib.closing(_texts(path, columns, delimiter)) as chunks:
+        for chunk in chunks:
+            if not _columns_fine(chunk, columns):
+                return None
+            parts.append(chunk.astype({n: c.dtype for n, c in columns.items()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _texts(
+    path: Path, columns: Columns, delimiter: str
+) -> Generator[pd.DataFrame, None, None]:
+    """The columns as text, so many rows at once."""
+    if _has_lone_cr(path):  # where pandas may lose the row that comes next
+        (_, header), *rows = _rows(path, delimiter)
+        place = {name: header.index(name) for name in columns}
+        cells = {name: [row[at] for _, row in rows] for name, at in place.items()}
+        yield pd.DataFrame(cells, dtype=str)
+        return
     with pd.read_csv(
         path,
         usecols=list(columns),
@@ -79,11 +106,16 @@ def _read_as_text(path: Path, columns: Columns, delimiter: str) -> pd.DataFrame 
         keep_default_na=False,
         chunksize=CHUNK,
     ) as chunks:
-        for chunk in chunks:
-            if not _columns_fine(chunk, columns):
-                return None
-            parts.append(chunk.astype({n: c.dtype for n, c in columns.items()}))
-    return pd.concat(parts, ignore_index=True)
+        yield from chunks
+
+
+def _has_lone_cr(path: Path) -> bool:
+    with path.open("rb") as file:
+        while block := file.read(columnar.BLOCK):
+            block += file.read(1) if block.endswith(b"\r") else b""
+            if block.count(b"\r") != block.count(b"\r\n"):
+                return True
+    return False
 
 
 def _columns_fine(table: pd.DataFrame, columns: Columns) -> bool:
@@ -156,11 +188,22 @@ def _check_header(path: Path, columns: Columns, delimiter: str) -> None:
     if not header:
         raise DataError(f"{path} is empty. Expected the header {wanted}.")
     missing = [name for name in columns if name not in header]
+    if missing and (kind := _other_kind(path)):
+        raise DataError(f"{path} is {kind}, not CSV. Save it as CSV in UTF-8.")
     if missing:
+        found = delimiter.join(header)
+        other = next((x for x in SEPARATORS if len(header) == 1 and x in found), "")
+        hint = f" Write {delimiter!r} between cells, not {other!r}." if other else ""
         raise DataError(
             f"{path}, line 1: column {missing[0]} is missing. Expected the header "
-            f"{wanted}; found {delimiter.join(header)[:200]!r}."
+            f"{wanted}; found {found[:200]!r}.{hint}"
         )
+    for name in columns:
+        if header.count(name) > 1:
+            raise DataError(
+                f"{path}, line 1: column {name} is there {header.count(name)} times. "
+                f"Keep one of them."
+            )
 
 
 def _first_bad_line(path: Path, columns: Columns, delimiter: str) -> DataError:
@@ -188,7 +231,16 @@ def _first_bad_line(path: Path, columns: Columns, delimiter: str) -> DataError:
     return DataError(f"{path} cannot be read as a CSV file.")
 
 
+def _other_kind(path: Path) -> str:
+    """What a file is that is no CSV; nothing where its beginning does not tell."""
+    with path.open("rb") as file:
+        first = file.read(4)
+    return next((k for mark, k in OTHER_KINDS.items() if first.startswith(mark)), "")
+
+
 def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
+    if kind := _other_kind(path):
+        return DataError(f"{path} is {kind}, not CSV. Save it as CSV in UTF-8.")
     # The decoder counts from its own buffer; the file itself tells the line.
     content = path.read_bytes()
     try:

@@ -10,6 +10,7 @@ each other.
 import contextlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import zipfile
@@ -108,7 +109,7 @@ def _download(release: Release, folder: Path) -> Path:
 
 def _unpack(release: Release, archive: Path, folder: Path) -> None:
     folder.mkdir()
-    with zipfile.ZipFile(archive) as zipped:
+    with _opened(archive) as zipped:
         hashes = dict.fromkeys(release.extras) | dict(release.members)
         for name, wanted in hashes.items():
             inside = f"{release.folder_in_archive}/{name}"
@@ -116,6 +117,10 @@ def _unpack(release: Release, archive: Path, folder: Path) -> None:
                 info = zipped.getinfo(inside)
             except KeyError:
                 raise ValueError(f"the archive has no {inside}") from None
+            if zipped.namelist().count(inside) > 1:
+                raise ValueError(f"the archive has {inside} more than once")
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise ValueError(f"{name} is a link")
             if info.file_size > release.max_bytes:
                 raise ValueError(f"{name} would unpack to {info.file_size:,} bytes")
             with (folder / name).open("wb") as file:
@@ -123,6 +128,13 @@ def _unpack(release: Release, archive: Path, folder: Path) -> None:
                     file.write(piece)
             if wanted is not None and file_sha256(folder / name) != wanted:
                 raise ValueError(f"{name} has another hash than the published one")
+
+
+def _opened(archive: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(archive)
+    except Exception as error:  # of struct, or zipfile's own and others'
+        raise _UnfitError(f"it cannot be unpacked: {error}") from error
 
 
 def _pieces(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:

@@ -145,11 +145,26 @@ def _ratings(path: Path, names: tuple[str, ...], tell: Tell) -> pd.DataFrame:
     if path.suffix == ".csv" and len(names) == 4:
         # As MovieLens writes it: ten times as fast.
         plain = dict(zip(names, (ID, ID, RATING, TIME), strict=True))
-        if (table := columnar.read(path, plain, tell)) is not None:
+        table = columnar.read(path, plain, tell)
+        if table is not None and not _has_leading_zeros(path):
             return table
     time = SECONDS if path.suffix in DELIMITERS else TIME
     forms = dict(zip(names, (TEXT, TEXT, ANY_RATING, time), strict=False))
     return _read(path, forms, tell)
+
+
+def _has_leading_zeros(path: Path) -> bool:
+    """Whether a cell of a plain file is no number but a text of digits, as 007 is."""
+    with path.open("rb") as file:
+        end = b""
+        while block := file.read(columnar.BLOCK):
+            block = end + block
+            for first in (b"\n0", b",0"):
+                alone = sum(block.count(first + x) for x in (b",", b".", b"\n", b"\r"))
+                if block.count(first, 0, len(block) - 1) != alone:
+                    return True
+            end = block[-2:]
+    return False
 
 
 def _ids(column: pd.Series) -> Ids:

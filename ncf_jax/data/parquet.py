@@ -14,6 +14,10 @@ import pandas as pd
 from ncf_jax.data.tables import MAX_ID, TIME, Column
 from ncf_jax.errors import ConfigError, DataError
 
+# pyarrow's errors are ValueErrors, OSErrors, TypeErrors, LookupErrors, RuntimeErrors
+# and NotImplementedErrors, with UnicodeDecodeError where a name is no text.
+DAMAGED = (ValueError, OSError, TypeError, LookupError, RuntimeError)
+
 
 def _library() -> Any:
     try:
@@ -34,7 +38,7 @@ def names_of(path: Path) -> list[str]:
     arrow = _library()
     try:
         return list(arrow.parquet.read_schema(path).names)
-    except (arrow.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise _no_parquet(path, error) from None
 
 
@@ -56,9 +60,12 @@ def read_table(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
             f"{path}: column {missing[0]} is missing. Expected {', '.join(columns)}; "
             f"found {', '.join(found)[:200]}."
         )
+    for name in columns:
+        if found.count(name) > 1:
+            raise DataError(f"{path} has {found.count(name)} columns {name}. Keep one.")
     try:
         table = arrow.parquet.read_table(path, columns=list(columns))
-    except (arrow.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise _no_parquet(path, error) from None
     if not table.num_rows:
         raise DataError(f"{path} has no rows.")
@@ -68,9 +75,17 @@ def read_table(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
 
 
 def _no_parquet(path: Path, error: Exception) -> DataError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    clean = "".join(x if x.isprintable() else "?" for x in reason[:200])
-    return DataError(f"{path} cannot be read as a Parquet file ({clean}).")
+    return DataError(f"{path} cannot be read as a Parquet file ({reason(error)}).")
+
+
+def reason(error: Exception) -> str:
+    """What the library says, of which the first line is enough.
+
+    Example:
+      >>> reason(OSError("No magic bytes.\\nDeserializing failed."))
+      'No magic bytes.'
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _column(path: Path, name: str, values: Any, column: Column) -> Any:
@@ -92,11 +107,13 @@ def _column(path: Path, name: str, values: Any, column: Column) -> Any:
         return texts
     if column is TIME and types.is_timestamp(kind):
         seconds = values.to_numpy().astype("datetime64[s]").astype(np.int64)
-        _refuse(path, name, column, seconds < 0, seconds)
+        _refuse(path, name, column, (seconds < 0) | (seconds > MAX_ID), seconds)
         return seconds
     if not (types.is_integer(kind) or types.is_floating(kind)):
         raise _other_kind(path, name, column, kind)
     numbers = values.to_numpy()
+    if numbers.dtype == np.float16:  # which cannot hold the largest id
+        numbers = numbers.astype(np.float32)
     with np.errstate(invalid="ignore"):
         if column.dtype == "float64":
             bad_rows = ~((numbers >= 0.5) & (numbers <= 5))

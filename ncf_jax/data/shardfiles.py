@@ -98,8 +98,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(
             f"{path} cannot be read ({error.strerror}). A folder of shards has one."
         ) from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}).") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON ({error!s:.80}).") from None
 
     def want(key: str, fine: bool, form: str) -> None:
         if not fine:
@@ -115,8 +115,7 @@ def read_manifest(folder: Path) -> Manifest:
         size: Any = found.get(key)
         fine = _is(size, int) and 0 < size < 2**31
         want(key, fine, "a whole number from 1 to 2147483647")
-    for key in ("users", "items"):
-        want(key, _is_file(found.get(key)), "the name of a file in the folder")
+        want(key[4:], _is_file(found.get(key[4:])), "the name of a file in the folder")
     shards: Any = found.get("shards", ())
     fine = isinstance(shards, list) and bool(shards)
     for one in shards if fine else ():
@@ -137,7 +136,8 @@ def read_manifest(folder: Path) -> Manifest:
         want(key, fine, "a list of texts")
         optional[key] = tuple(texts)
     floor = found.get("floor_rmse")
-    want("floor_rmse", floor is None or _is(floor, int | float), "a number, or null")
+    fine = floor is None or (_is(floor, int | float) and 0 <= floor < 5)
+    want("floor_rmse", fine, "stars, or null")
     return Manifest(
         shards=tuple((one["file"], one["rows"]) for one in shards),
         split=split,
@@ -164,11 +164,8 @@ def fingerprint(folder: Path, manifest: Manifest) -> str:
       DataError: a file is missing.
     """
     digest = hashlib.sha256()
-    for name in (
-        *(name for name, _ in manifest.shards),
-        manifest.users,
-        manifest.items,
-    ):
+    shards = (name for name, _ in manifest.shards)
+    for name in (*shards, manifest.users, manifest.items):
         try:
             with (folder / name).open("rb") as file:
                 while block := file.read(BLOCK):
@@ -295,6 +292,6 @@ class Writer:
         manifest = dataclasses.replace(manifest, fingerprint=found)
         about = {"format": FORMAT, **dataclasses.asdict(manifest)}
         about["shards"] = [{"file": name, "rows": n} for name, n in self._shards]
-        text = json.dumps(about, indent=2) + "\n"
-        (self._folder / MANIFEST).write_text(text, encoding="utf-8")
+        text = json.dumps(about, indent=2)
+        (self._folder / MANIFEST).write_text(f"{text}\n", encoding="utf-8")
         return manifest

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ncf_jax.data.parquet import DAMAGED, reason
 from ncf_jax.data.shardfiles import GROUP, SCHEMA, Manifest
 from ncf_jax.errors import DataError
 from ncf_jax.types import RATING_MAX, RATING_MIN
@@ -42,6 +43,7 @@ def blocks(folder: Path, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:
                     f"{path} has {file.metadata.num_rows} rows where the manifest "
                     f"says {rows}."
                 )
+            left = rows
             for group in range(file.num_row_groups):
                 row = 0
                 for batch in _batches(path, file, group, names):
@@ -51,21 +53,28 @@ def blocks(folder: Path, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:
                         if column in found:
                             _check(where, row, column, found[column], least, most)
                     row += len(batch)
+                    left -= len(batch)
                     yield found
+            if left:
+                raise DataError(f"{path}: damaged ({left} of {rows} rows are lost).")
 
 
 def _opened(path: Path) -> Any:
     try:
         return pq.ParquetFile(path, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a whole Parquet file ({error}).") from None
+    except DAMAGED as error:
+        raise DataError(
+            f"{path} is not a whole Parquet file ({reason(error)})."
+        ) from None
 
 
 def _batches(path: Path, file: Any, group: int, names: list[str]) -> Iterator[Any]:
     try:
         yield from file.iter_batches(GROUP, row_groups=[group], columns=names)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}, row group {group}: damaged ({error}).") from None
+    except DAMAGED as error:
+        raise DataError(
+            f"{path}, row group {group}: damaged ({reason(error)})."
+        ) from None
 
 
 def _check_type(path: Path, schema: Any, column: str, kinds: tuple[Any, ...]) -> None:
@@ -110,9 +119,11 @@ def table(path: Path, rows: int) -> dict[str, Any]:
         known = [n for n in ("id", "title", "genres", "tags") if n in schema.names]
         try:
             table = file.read(known)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: damaged ({error}).") from None
+        except DAMAGED as error:
+            raise DataError(f"{path}: damaged ({reason(error)}).") from None
     found: dict[str, Any] = {"id": _values(f"{path}", 0, "id", table["id"])}
+    if len(found["id"]) != rows:
+        raise DataError(f"{path}: damaged ({len(found['id'])} rows where {rows} are).")
     distinct, first = np.unique(found["id"], return_index=True)
     if len(distinct) != rows:
         row = int(np.setdiff1d(np.arange(rows), first)[0])

@@ -139,6 +139,7 @@ def dataset(folder: Path, config: DataConfig, tell: Tell = silent) -> Dataset:
     titles = items.get("title", [None] * count)
     titles = [t or f"item {i}" for t, i in zip(titles, items["id"], strict=True)]
     genres = [text or NO_GENRES for text in items.get("genres", [None] * count)]
+    _refuse_unnamed(folder / manifest.items, manifest, genres)
     hot, names = features.genre_matrix(manifest.genre_names or genres, genres)
     tags = items.get("tags", np.zeros((count, features.TAG_COMPONENTS), np.float32))
     for key, what in (("genres", "genres"), ("tags", "tag features")):
@@ -162,6 +163,16 @@ def dataset(folder: Path, config: DataConfig, tell: Tell = silent) -> Dataset:
         floor_rmse=manifest.floor_rmse,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _refuse_unnamed(path: Path, manifest: Manifest, genres: list[str]) -> None:
+    known = {name for text in manifest.genre_names for name in text.split("|")}
+    for row, text in enumerate(genres if known else ()):
+        if missing := [name for name in text.split("|") if name not in known]:
+            raise DataError(
+                f"{path}, row {row}, column genres: {missing[0]!r:.80} is not among "
+                f"genre_names of the manifest. Add it there, or leave them out."
+            )
 
 
 def _cached(
@@ -235,7 +246,7 @@ def _whole(manifest: Manifest, home: Path) -> bool:
                 return False
             if total != about["sums"][name]:
                 return False
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
     return True
 

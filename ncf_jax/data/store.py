@@ -17,6 +17,7 @@ from ncf_jax.data import Tell
 from ncf_jax.errors import DataError
 from ncf_jax.types import Dataset, check_dataset, pack, unpack
 
+END = 22  # bytes of the record that ends a zip archive
 CACHE_VERSION = 3  # raise it when the same files would give other arrays
 
 
@@ -62,13 +63,13 @@ def save_npz(path: Path, dataset: Dataset) -> None:
     Raises:
       DataError: the folder cannot be written.
     """
-    arrays, texts = pack(dataset)
+    packed, texts = pack(dataset)
     meta = np.frombuffer(json.dumps(texts).encode(), np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             partial = Path(scratch) / "partial.npz"  # with the umask's mode
-            np.savez(partial, allow_pickle=False, meta=meta, **arrays)
+            np.savez(partial, allow_pickle=False, meta=meta, **packed)
             os.replace(partial, path)
     except OSError as error:
         raise DataError(
@@ -78,13 +79,31 @@ def save_npz(path: Path, dataset: Dataset) -> None:
         ) from error
 
 
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` by name, if all are there; no pickle is read.
+
+    Each array has a checksum in the file, but their list has none: damage there can
+    hide an array, so they are counted.
+
+    Raises:
+      Exception: of nearly any kind, depending on where the damage is.
+    """
+    # Opened here: np.load leaves a file open that turns out to be no archive.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        found = {name: stored[name] for name in stored.files}
+        file.seek(-END, os.SEEK_END)
+        last = file.read()
+        count = int.from_bytes(last[10:12], "little")
+        if not last.startswith(b"PK\x05\x06") or len(found) != count:
+            raise ValueError(f"{len(found)} arrays where {count} were written")
+    return found
+
+
 def load_npz(path: Path) -> Dataset | None:
     """The data set in `path`, or None when it is not there or not whole."""
     try:
-        # Opened here: np.load leaves a file open that turns out to be no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        texts = json.loads(arrays.pop("meta").tobytes())
-        return check_dataset(unpack(arrays, texts))
+        found = arrays(path)
+        texts = json.loads(found.pop("meta").tobytes())
+        return check_dataset(unpack(found, texts))
     except Exception:  # nearly any kind, depending on where the damage is
         return None  # made anew from the files, which are the truth

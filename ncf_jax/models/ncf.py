@@ -4,6 +4,8 @@ Neural collaborative filtering after He et al., https://arxiv.org/abs/1708.05031
 towers for genres and tags as in the reference experiment.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,17 +15,32 @@ from ncf_jax.config import Config
 from ncf_jax.types import Dataset, ItemFeatures
 
 
-def linear(features: int, fan_in: int, *, use_bias: bool = True) -> nn.Dense:
+def linear(
+    features: int, fan_in: int, *, use_bias: bool = True, dtype: str | None = None
+) -> nn.Dense:
     """A dense layer that starts like PyTorch's: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
 
     Weights and biases alike. Flax gives a bias initializer no fan-in, so it is named.
+    Inputs and weights are rounded to `dtype` for the product; None: they are as they
+    are.
     """
 
     def uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
         bound = fan_in**-0.5
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    return nn.Dense(features, use_bias=use_bias, kernel_init=uniform, bias_init=uniform)
+    return nn.Dense(
+        features,
+        use_bias=use_bias,
+        dtype=dtype,
+        kernel_init=uniform,
+        bias_init=uniform,
+    )
+
+
+def compute_dtype(config: Config) -> str | None:
+    """What a model's dense layers compute in; None: in what its parameters are."""
+    return None if config.compute_dtype == "float32" else config.compute_dtype
 
 
 def embedding(rows: int, width: int) -> nn.Embed:
@@ -41,6 +58,9 @@ class NCF(nn.Module):
     is kept as the user's and the item's rows, since `W [u, i]` is `W_u u + W_i i`. The
     numbers are the same, nothing is copied together in a step, and a catalogue is
     scored with each user's and each item's half computed once.
+
+    With `dtype="bfloat16"` the products of all layers but the last are computed in it;
+    parameters and predictions stay float32.
 
     Example:
       >>> model = NCF(num_users=3, num_items=2, num_genres=4, num_tags=5)
@@ -61,19 +81,22 @@ class NCF(nn.Module):
     fc1_dim: int = 128
     fc2_dim: int = 64
     dropout_rate: float = 0.3
+    dtype: str | None = None
 
     def setup(self) -> None:
         """Names the layers as the reference does."""
+        layer = partial(linear, dtype=self.dtype)
         self.user_embedding = embedding(self.num_users, self.embedding_dim)
         self.item_embedding = embedding(self.num_items, self.embedding_dim)
         if self.genre_dim:
-            self.genre_layer = linear(self.genre_dim, self.num_genres)
+            self.genre_layer = layer(self.genre_dim, self.num_genres)
         if self.tag_dim:
-            self.tag_layer = linear(self.tag_dim, self.num_tags)
+            self.tag_layer = layer(self.tag_dim, self.num_tags)
         width = 2 * self.embedding_dim + self.genre_dim + self.tag_dim
-        self.fc1_user = linear(self.fc1_dim, width, use_bias=False)
-        self.fc1_item = linear(self.fc1_dim, width)
-        self.fc2 = linear(self.fc2_dim, self.fc1_dim)
+        self.fc1_user = layer(self.fc1_dim, width, use_bias=False)
+        self.fc1_item = layer(self.fc1_dim, width)
+        self.fc2 = layer(self.fc2_dim, self.fc1_dim)
+        # Never rounded: it would leave some 200 predictions to choose from, and ties.
         self.output_layer = linear(1, self.fc2_dim)
 
     # The parameters behind the rows of `lookup`, for optimizers that go by rows.
@@ -149,6 +172,7 @@ def build(config: Config, dataset: Dataset) -> NCF:
         fc1_dim=config.fc1_dim,
         fc2_dim=config.fc2_dim,
         dropout_rate=config.dropout,
+        dtype=compute_dtype(config),
     )
 
 

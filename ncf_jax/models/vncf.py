@@ -22,6 +22,7 @@ doi:10.1145/1401890.1401944 (and what was rated); He et al. 2017,
 https://arxiv.org/abs/1708.05031 (factors into an MLP beside their product).
 """
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -35,7 +36,7 @@ from ncf_jax.counting import with_statistics
 from ncf_jax.errors import ConfigError
 from ncf_jax.gaussian import Row, Table, Tower, along, draw
 from ncf_jax.history import History
-from ncf_jax.models.ncf import linear
+from ncf_jax.models.ncf import compute_dtype, linear
 from ncf_jax.types import RATING_MAX, Array, Dataset, ItemFeatures, Split
 
 MIDDLE = 3.5  # stars, where the mean starts
@@ -50,14 +51,14 @@ class VNCF(nn.Module):
       num_items: I.
       side: which of `genres`, `tags` and `year` are added to an item's row.
       embedding_dim: D, factors of a row; a row has its bias besides.
-      fc1_dim: width of the MLP's first layer; 0: no MLP.
-      fc2_dim: of its second.
+      fc1_dim: width of the MLP's first layer, 0: no MLP; and `fc2_dim` of its second.
       dropout_rate: of units after both.
       rows: `variational`, or `point`: means alone, with an L2 penalty.
       row_penalty: weight of divergences from the priors over the number of ratings, in
         squared stars (twice the variance of a rating by the book); of `point` rows the
         factor of the squares of each example's rows.
       counts: whether the MLP reads the context's two counts.
+      dtype: of the MLP's products but the last, see `NCF`; rows and towers keep theirs.
 
     Example:
       >>> model = VNCF(num_users=3, num_items=2)
@@ -78,6 +79,7 @@ class VNCF(nn.Module):
     rows: str = "variational"
     row_penalty: float = 0.6
     counts: bool = True
+    dtype: str | None = None
 
     takes_context = True
 
@@ -99,17 +101,16 @@ class VNCF(nn.Module):
         for name in ("rated", "raters", *self.side):
             setattr(self, f"{name}_tower", Tower(width, sure))
         if self.fc1_dim:
+            layer = partial(linear, dtype=self.dtype)
             fan_in = 2 * self.embedding_dim + COUNTED
-            self.fc1_user = linear(self.fc1_dim, fan_in, use_bias=False)
-            self.fc1_item = linear(self.fc1_dim, fan_in, use_bias=False)
-            self.fc1_context = linear(self.fc1_dim, fan_in)
-            self.fc2 = linear(self.fc2_dim, self.fc1_dim)
+            self.fc1_user = layer(self.fc1_dim, fan_in, use_bias=False)
+            self.fc1_item = layer(self.fc1_dim, fan_in, use_bias=False)
+            self.fc1_context = layer(self.fc1_dim, fan_in)
+            self.fc2 = layer(self.fc2_dim, self.fc1_dim)
             self.output_layer = linear(1, self.fc2_dim)
 
     def lookup(self, user: jax.Array, item: jax.Array) -> tuple[Row, Row]:
-        """Tables: user [...] and item [...] -> of each its rows, means [..., D + 1] and
-        log standard deviations likewise; of `point` rows the means alone.
-        """
+        """Tables: user [...] and item [...] -> of each its `Row`, [..., D + 1] each."""
         return self.user_table(user), self.item_table(item)
 
     def head(
@@ -216,9 +217,9 @@ class VNCF(nn.Module):
 
     def drop(self, hidden: jax.Array, train: bool) -> jax.Array:
         """Dropout in training, by the `dropout` key."""
-        if not train or not self.dropout_rate:
-            return hidden
-        return dropout(self.make_rng("dropout"), hidden, self.dropout_rate)
+        if train and self.dropout_rate:
+            return dropout(self.make_rng("dropout"), hidden, self.dropout_rate)
+        return hidden
 
     def penalty(self, rows: tuple[Row, Row], features: ItemFeatures) -> jax.Array:
         """What each example adds to the loss for its rows and all towers: [...].
@@ -270,6 +271,7 @@ def build(config: Config, dataset: Dataset) -> VNCF:
         rows=config.rows,
         row_penalty=config.row_penalty,
         counts="means" in config.statistics,
+        dtype=compute_dtype(config),
     )
 
 

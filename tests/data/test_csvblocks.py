@@ -40,6 +40,7 @@ ODD = {
     "crlf": PLAIN.replace("\n", "\r\n"),
     "mark": "\ufeff" + PLAIN,
     "no last end": PLAIN.rstrip("\n"),
+    "a blank first line": "\r\n" + PLAIN,
     "blank lines": PLAIN.replace("\n", "\n\n"),
     "quoted": PLAIN.replace(",5,", ',"5",'),
     "other columns": PLAIN.replace("\n", ",x\n"),
@@ -118,6 +119,7 @@ class TestRefused:
             ("", "is empty"),
             (HEADER, "no rows"),
             ("userId,movieId,rating\n1,2,3.5\n", "column timestamp is missing"),
+            (HEADER.replace("\n", ",rating\n") + "1,2,3.5,4,1\n", "rating is there 2"),
         ],
     )
     def test_a_file_without_rows_or_columns(self, tmp_path, text, wanted):

@@ -97,3 +97,47 @@ def test_text_keeps_its_line_breaks_as_lf(path):
     path.write_bytes(b'a,t\r\n1,"x\r\ny"\r\n')
     table = csvfile.read_strictly(path, {"a": ID, "t": ANY_TEXT})
     assert table["t"].tolist() == ["x\ny"]
+
+
+@pytest.mark.parametrize("header", ["a,b,r,b", "b,a,b,r"])
+def test_a_column_that_is_there_twice_is_refused(path, header):
+    # Which of the two is meant nobody knows.
+    path.write_text(f"{header}\n1,1,4.0,1\n")
+    with pytest.raises(DataError, match=r", line 1: column b is there 2 times\."):
+        csvfile.read_table(path, COLUMNS)
+    path.write_text("z,b,a,r,z\n0,1,x,4.0,0\n")  # the control: nobody wants z
+    assert len(csvfile.read_table(path, COLUMNS)) == 1
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_no_row_is_lost_after_a_lone_carriage_return(path, delimiter):
+    # pandas takes it for the end of a line, and passed over a row that began so.
+    text = "a,b,r\r\nx,1,4.0\n\r,2,0.5\nz,3,1.0\n".replace(",", delimiter)
+    path.write_text(text, newline="")
+    with pytest.raises(DataError, match="column a: expected text"):
+        csvfile.read_table(path, COLUMNS, delimiter=delimiter)
+    path.write_text("a,b,r\rx,1,4.0\ry,2,0.5\r".replace(",", delimiter), newline="")
+    found = csvfile.read_table(path, COLUMNS, delimiter=delimiter)
+    assert found.to_dict("list") == {"b": [1, 2], "a": ["x", "y"], "r": [4.0, 0.5]}
+
+
+def test_a_carriage_return_at_the_end_of_a_block_is_seen(path, monkeypatch):
+    monkeypatch.setattr(csvfile.columnar, "BLOCK", 8)
+    for text, lone in (("aaaaaaa\r\nb", False), ("aaaaaaa\rb", True), ("a\r", True)):
+        path.write_bytes(text.encode())
+        assert csvfile._has_lone_cr(path) is lone
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("b;a;r", "Write ',' between cells, not ';'."),
+        ("b\ta\tr", "Write ',' between cells, not '\\t'."),
+        ("b,a", "found 'b,a'."),
+    ],
+)
+def test_another_separator_is_pointed_at(path, header, hint):
+    path.write_text(f"{header}\n")
+    with pytest.raises(DataError, match=r"column . is missing") as caught:
+        csvfile.read_table(path, COLUMNS)
+    assert str(caught.value).endswith(hint)

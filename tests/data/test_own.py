@@ -234,7 +234,7 @@ def test_a_bad_line_is_named(tmp_path, line, said, delimiter):
         (b"user;item;rating;time\n1;2;3;4\n", "line 1: column user is missing"),
         (b"user,item,stars,time\n1,2,3,4\n", "line 1: column rating is missing"),
         (b"user,item,rating,time\n1,\xff,3,4\n", "line 2: not UTF-8 text"),
-        (b"PAR1\x00\xff\xfe", "line 1"),
+        (b"PAR1\x00\xff\xfe", "is a Parquet file, not CSV"),
     ],
 )
 def test_another_kind_of_csv_is_named(tmp_path, content, said):
@@ -470,3 +470,33 @@ def test_large_ids_and_many_rows_are_kept(tmp_path):
     table.to_csv(tmp_path / "mine.csv", index=False)
     ratings = own.read(tmp_path / "mine.csv").ratings
     assert ratings.to_numpy().tolist() == table.to_numpy().tolist()
+
+
+@pytest.mark.parametrize("stars", ["4.5", "4.25"], ids=["plain", "not plain"])
+def test_zeros_before_a_number_are_part_of_its_text(tmp_path, stars):
+    # The fast way read 007 and 7 as one user, the strict way as two.
+    (tmp_path / "mine.csv").write_text(
+        f"user,item,rating,time\n007,30,{stars},100\n7,30,3.5,101\n5,0,0.5,0\n"
+    )
+    found = own.read(tmp_path / "mine.csv")
+    assert found.ratings["userId"].tolist() == [1, 2, 3]
+    assert found.ratings["movieId"].tolist() == [30, 30, 0]
+    assert "ids of users are no whole numbers" in found.notes[0]
+
+
+@pytest.mark.parametrize("block", [5, 6, 7, 8, 9, 1000])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_zeros_are_seen_wherever_a_block_ends(tmp_path, monkeypatch, block, end):
+    monkeypatch.setattr(own.columnar, "BLOCK", block)
+    path = tmp_path / "mine.csv"
+    for rows, wanted in (("1,0,0.5,0", False), ("0,10,0.5,100", False)):
+        path.write_text(f"user,item,rating,time{end}{rows}{end}{rows}", newline="")
+        assert own._has_leading_zeros(path) is wanted
+    for rows in ("01,0,0.5,0", "1,00,0.5,0", "1,0,0.5,01", "00,1,0.5,0"):
+        path.write_text(f"user,item,rating,time{end}{rows}{end}", newline="")
+        assert own._has_leading_zeros(path), rows
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "mine.csv").write_text("user,item,rating,item\n1,2,3.0,4\n")
+    assert "column item is there 2 times" in refused(tmp_path / "mine.csv")

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ncf_jax.data import parquet
-from ncf_jax.data.tables import ANY_RATING, ANY_TEXT, ID, TEXT, TIME
+from ncf_jax.data.tables import ANY_RATING, ANY_TEXT, ID, MAX_ID, TEXT, TIME
 from ncf_jax.errors import DataError
 
 
@@ -119,3 +119,32 @@ def test_a_damaged_page_is_one_sentence(path):
     raw[4:200] = b"\xff" * 196
     path.write_bytes(bytes(raw))
     assert refused(path, a=TEXT).startswith("cannot be read as a Parquet file (")
+
+
+def test_numbers_of_sixteen_bits_are_compared_without_overflow(path):
+    write(path, a=pa.array([np.float16(x) for x in (1.0, 5.0)], pa.float16()))
+    assert parquet.read_table(path, {"a": ANY_RATING})["a"].tolist() == [1.0, 5.0]
+    assert parquet.read_table(path, {"a": TIME})["a"].tolist() == [1, 5]
+    write(path, a=pa.array([np.float16(1.0), np.float16("inf")], pa.float16()))
+    assert refused(path, a=TIME).startswith("row 2, column a: expected whole seconds")
+
+
+def test_a_name_that_is_no_text_is_one_sentence(path):
+    write(path, abcd=[1])
+    path.write_bytes(path.read_bytes().replace(b"abcd", b"abc\xd1"))
+    assert refused(path, abcd=ID).startswith("cannot be read as a Parquet file (")
+
+
+def test_a_column_that_is_there_twice_is_refused(path):
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    pq.write_table(table, path)
+    assert refused(path, a=ID) == "has 2 columns a. Keep one."
+
+
+def test_times_of_any_unit_are_no_later_than_seconds_may_be(path):
+    for value, fine in ((MAX_ID, True), (MAX_ID + 1, False), (-1, False)):
+        write(path, a=pa.array([value * 1000], pa.timestamp("ms")))
+        if fine:
+            assert parquet.read_table(path, {"a": TIME})["a"].tolist() == [value]
+        else:
+            assert refused(path, a=TIME).startswith("row 1, column a: expected whole")

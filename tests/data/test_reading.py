@@ -441,8 +441,6 @@ BINARY = bytes(range(256)) * 20
     ("content", "line"),
     [
         (BINARY, 2),
-        (b"\x1f\x8b\x08\x00" + BINARY, 1),
-        (GOOD["ratings.csv"].encode("utf-16"), 1),
         (HEADER.encode() + b"7,1,4.0,1\n7,3,\xff,2\n", 3),
         (b"\xef\xbb\xbf" + HEADER.encode() + b"7,1,4.0,1\n7,3,\xff,2\n", 3),
         (b"\xef\xbb\xbf" + HEADER.encode() + b"7,1,4.0,1\n\xff,3,4.0,2\n", 3),
@@ -451,8 +449,6 @@ BINARY = bytes(range(256)) * 20
     ],
     ids=[
         "binary",
-        "gzip",
-        "utf-16",
         "a byte",
         "a byte after a byte-order mark",
         "first on its line after a byte-order mark",
@@ -464,6 +460,21 @@ def test_what_is_not_utf8_is_named_with_its_line(tmp_path, content, line):
     message = error_of(write(tmp_path, ratings=content))
     assert message.startswith(f"ratings.csv, line {line}: not UTF-8 text")
     assert "Save it as UTF-8" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x1f\x8b\x08\x00" + BINARY, "compressed by gzip"),
+        (GOOD["ratings.csv"].encode("utf-16"), "text in UTF-16"),
+        (b"PK\x03\x04" + BINARY, "a zip archive or a workbook"),
+        (b"PAR1" + BINARY, "a Parquet file"),
+        (b"<!DOCTYPE html>\n<p>404\n", "a web page"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_by_it(tmp_path, content, kind):
+    message = error_of(write(tmp_path, ratings=content))
+    assert message == f"ratings.csv is {kind}, not CSV. Save it as CSV in UTF-8."
 
 
 def test_a_latin_1_title_is_named_with_its_line(tmp_path):
@@ -634,7 +645,7 @@ def test_a_repeated_row_after_an_endless_title_is_still_named(tmp_path):
 
 # --- whatever comes -------------------------------------------------------------------
 
-WHOLE_FILE = r"is missing\.|is empty\.|has a header but no rows\.$"
+WHOLE_FILE = r"is missing\.|is empty\.|has a header but no rows\.$|, not CSV\."
 NASTY = [
     *(b"\n", b"\r", b"\r\n", b",", b",,", b'"', b'""', b"\0", b"\xff", b"\xef\xbb\xbf"),
     *(

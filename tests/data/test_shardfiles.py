@@ -136,6 +136,8 @@ class TestManifest:
             ("notes", [1]),
             ("genre_names", [""]),
             ("floor_rmse", "low"),
+            ("floor_rmse", float("nan")),
+            ("floor_rmse", -0.5),
         ],
     )
     def test_an_impossible_value_is_named(self, folder, key, value):
@@ -146,7 +148,12 @@ class TestManifest:
 
     @pytest.mark.parametrize(
         ("content", "wanted"),
-        [(b"{", "not JSON"), (b"\xff", "not JSON"), (b"[1]", "expected an object")],
+        [
+            (b"{", "not JSON"),
+            (b"\xff", "not JSON"),
+            (b"[" * 10**5, "not JSON"),
+            (b"[1]", "expected an object"),
+        ],
     )
     def test_what_is_no_object_is_refused(self, folder, content, wanted):
         (folder / "manifest.json").write_bytes(content)

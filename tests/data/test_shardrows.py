@@ -277,3 +277,26 @@ class TestTable:
         path = items(tmp_path / "i.parquet", **values, kinds={name: kind})
         with pytest.raises(DataError, match=rf"i\.parquet, column {name}: expected"):
             table(path, 2)
+
+
+class TestDamage:
+    def test_what_the_library_says_in_lines_is_one_line(self, tmp_path, monkeypatch):
+        write(tmp_path / "s0.parquet", columns())
+
+        def fails(*arguments, **named):
+            raise OSError("Invalid data\nDeserializing page header failed.\n")
+
+        monkeypatch.setattr(shardrows.pq, "ParquetFile", fails)
+        assert refused(tmp_path).endswith("Parquet file (Invalid data).")
+
+    def test_rows_that_are_lost_are_noticed(self, tmp_path, monkeypatch):
+        write(tmp_path / "s0.parquet", columns())
+        monkeypatch.setattr(shardrows, "_batches", lambda *arguments: iter(()))
+        assert "damaged (30 of 30 rows are lost)" in refused(tmp_path)
+
+    def test_ids_that_are_lost_are_noticed(self, tmp_path, monkeypatch):
+        path = items(tmp_path / "i.parquet", id=[1, 2])
+        read = shardrows._values
+        monkeypatch.setattr(shardrows, "_values", lambda *a: read(*a)[:0])
+        with pytest.raises(DataError, match=r"damaged .0 rows where 2 are"):
+            table(path, 2)

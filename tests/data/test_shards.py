@@ -308,6 +308,18 @@ class TestForeign:
         assert found.features.genres.tolist() == [[0, 1, 1], [1, 0, 0]]
         assert found.features.tags.tolist() == [[1.0], [2.0]]
 
+    def test_a_genre_that_the_manifest_does_not_name_is_refused(self, foreign, config):
+        items = {"id": [30, 10], "genres": [None, "War|Drama"]}
+        pq.write_table(pa.table(items), foreign / "items.parquet")
+        change(foreign, genre_names=["War", shards.NO_GENRES])
+        with pytest.raises(DataError) as caught:
+            shards.dataset(foreign, config)
+        assert "items.parquet, row 1, column genres: 'Drama' is not" in str(
+            caught.value
+        )
+        change(foreign, genre_names=["War", "Drama", shards.NO_GENRES])  # the control
+        assert shards.dataset(foreign, config).genre_names[0] == shards.NO_GENRES
+
     def test_parts_without_a_split_are_not_read(self, foreign, config):
         path = foreign / "part-0.parquet"
         values = pq.read_table(path)

@@ -5,6 +5,7 @@ is made anew; a file appears whole or not at all; what is kept is asked for by c
 and options, and nothing is kept where no folder is named.
 """
 
+import contextlib
 import json
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from ncf_jax import prepare
 from ncf_jax.config import DataConfig
 from ncf_jax.data import silent
-from ncf_jax.data.store import cached, load_npz, save_npz
+from ncf_jax.data.store import arrays, cached, load_npz, save_npz
 from ncf_jax.errors import DataError
 from tests.data.test_prepare import assert_identical, config_of, prepared
 
@@ -79,6 +80,34 @@ def test_a_flipped_byte_gives_the_same_data_or_none(stored, where, byte, near_th
     loaded = load_npz(path)
     if loaded is not None:
         assert_identical(loaded, dataset)
+
+
+def every_flip_of_the_directory(path, read):
+    """What `read` gives for each bit of an archive's list of members, where it does."""
+    written = {"a": np.arange(3), "b": np.eye(2), "c": np.array(["x"])}
+    np.savez(path, **written)
+    raw = path.read_bytes()
+    for place in range(raw.index(b"PK\x01\x02"), len(raw)):
+        for bit in range(8):
+            changed = bytes([raw[place] ^ (1 << bit)])
+            path.write_bytes(raw[:place] + changed + raw[place + 1 :])
+            with contextlib.suppress(Exception):
+                found = read(path)
+                yield {n: x.tolist() for n, x in found.items()} == {
+                    n: x.tolist() for n, x in written.items()
+                }
+
+
+def test_no_bit_of_the_list_of_arrays_hides_one(tmp_path):
+    path = tmp_path / "some.npz"
+    assert set(every_flip_of_the_directory(path, arrays)) == {True}
+
+    def read(path):
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+    # The control: NumPy alone loses an array and says nothing.
+    assert set(every_flip_of_the_directory(path, read)) == {True, False}
 
 
 @pytest.mark.parametrize(

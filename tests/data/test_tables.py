@@ -56,7 +56,9 @@ def test_a_cell_is_of_its_form_or_not(name):
 @pytest.mark.parametrize("name", FORMS)
 def test_good_cells_are_of_the_type_said(name):
     column, good, _ = FORMS[name]
-    assert str(pd.Series(good, dtype=str).astype(column.dtype).dtype) == column.dtype
+    text = str(pd.Series(["x"]).dtype)  # object, before pandas 3
+    wanted = {"str": text}.get(column.dtype, column.dtype)
+    assert str(pd.Series(good, dtype=str).astype(column.dtype).dtype) == wanted
 
 
 def line_of(path, row):

@@ -26,10 +26,12 @@ OPTIONS = {
     "prepare": "PrepareOptions",
     "evaluate": "EvaluateOptions",
     "recommend": "RecommendOptions",
+    "export": "ExportOptions",
     "compare": "CompareOptions",
     "report": "ReportOptions",
     "peers.__main__": "PeerOptions",
     "sweep": "SweepOptions",
+    "doctor": "DoctorOptions",
 }
 CACHE = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,

@@ -25,7 +25,7 @@ def written(tmp_path_factory):
     """The folder of a whole smoke run of the suites that train and evaluate."""
     folder = tmp_path_factory.mktemp("benchmark")
     options = BenchmarkOptions(
-        suites="step,seeds,evaluate,scale,prepare,stream",
+        suites="step,evaluate,prepare,stream",
         workdir=str(folder / "out"),
         cache_dir=str(folder / "cache"),
         profile=True,
@@ -86,7 +86,7 @@ class TestWritten:
 
     def test_the_page_and_the_picture_are_there(self, written):
         page = (written / "benchmark.md").read_text()
-        assert all(f"## {suite}" in page for suite in ("step", "scale", "prepare"))
+        assert all(f"## {suite}" in page for suite in ("step", "stream", "prepare"))
         assert (written / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
     def test_the_profile_is_a_trace(self, written):

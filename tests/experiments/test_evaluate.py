@@ -315,7 +315,8 @@ class TestAnotherReading:
     def test_a_workdir_that_cannot_be_written_is_one_sentence(self, copy, command):
         (copy / "evaluations").write_text("a file in its place")
         sentence = command("evaluate", f"--workdir={copy}", "--k=5").sentence(4)
-        assert "could not be written" in sentence
+        assert "cannot be made or opened (Not a directory)" in sentence
+        assert (copy / "evaluations").read_text() == "a file in its place"
 
     def test_it_is_not_finished_before_its_metrics_are_there(
         self, copy, command, content

@@ -308,6 +308,31 @@ class TestMistakes:
         for words in [*said, "has no effect"]:
             assert words in sentence
 
+    @pytest.mark.parametrize("value", ["a/b\n--seed=3", "a/\0", "a/\u2028", "a/\udcff"])
+    def test_text_that_no_flagfile_could_hold_is_refused(self, refused, value):
+        # Its second line would be another flag of whoever repeats the run.
+        sentence = refused(f"--dataset={value}")
+        assert "--dataset wants text without control characters; found" in sentence
+
+    @pytest.mark.parametrize("name", ["dataset", "data_dir", "workdir", "columns"])
+    def test_a_space_at_the_end_is_refused(self, refused, name):
+        # A line of a flagfile loses it: whoever repeats the run reads another folder.
+        assert "without a space at its end; found './x '" in refused(f"--{name}=./x ")
+
+    def test_a_value_after_no_is_one_sentence(self, refused):
+        sentence = refused("--noclip=true")
+        assert "--noclip takes no value. Write --noclip alone." in sentence
+
+    def test_an_endless_name_is_one_sentence(self, refused):
+        assert "There is no flag" in refused(f"--run{'9' * 3000}=1")
+
+    @pytest.mark.parametrize("value", ["9" * 100_000, "x" * 100_000, "\n\n\x1b[2J"])
+    def test_a_sentence_stays_a_sentence(self, refused, value):
+        for argument in (f"--epochs={value}", f"--model={value}", value):
+            sentence = refused(argument)
+            assert sentence.isprintable()
+            assert len(sentence) < 700
+
     @pytest.mark.parametrize("arguments", [["run"], ["--epochs=3", "run", "--k=3"]])
     def test_a_positional_argument_is_refused(self, refused, arguments):
         sentence = refused(*arguments)

@@ -23,14 +23,16 @@ import pytest
 import ncf_jax
 from ncf_jax import checkpoint, report
 from ncf_jax.errors import NonFiniteLossError
+from ncf_jax.losses import LOSSES
+from tests.test_finite import bad_gradient, bad_loss
 from tests.test_trackers import of_history, of_results, scalars
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
-def state_of(workdir):
-    """Every array of the last checkpoint, by name."""
+def loaded(workdir):
+    """The state of the last checkpoint."""
     run = ncf_jax.load_run(str(workdir))
     config = run.config
     learner = ncf_jax.learner_of(
@@ -38,8 +40,12 @@ def state_of(workdir):
     )
     members = config.num_seeds * config.ensemble
     like = import_module("ncf_jax.learners").state_like(learner, members)
-    state = checkpoint.load_state(workdir, checkpoint.latest(workdir), like)
-    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return checkpoint.load_state(workdir, checkpoint.latest(workdir), like)
+
+
+def state_of(workdir):
+    """Every array of the last checkpoint, by name."""
+    leaves = jax.tree_util.tree_leaves_with_path(loaded(workdir))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
@@ -375,6 +381,48 @@ class TestNotFinite:
         outcome = command("train", *tiny(tmp_path, learning_rate=1e30))
         assert "of epoch 1" in outcome.sentence(5)
         assert checkpoint.latest(tmp_path) is None
+
+    @pytest.mark.parametrize("options", [{}, dict(table_update="lazy")], ids=str)
+    @pytest.mark.parametrize("loss", [bad_loss, bad_gradient])
+    def test_the_same_command_goes_on_from_the_last_good_epoch(
+        self, command, tiny, interrupt_after, monkeypatch, tmp_path, loss, options
+    ):
+        killed, whole = tmp_path / "killed", tmp_path / "whole"
+        interrupt_after(1)
+        assert command("train", *tiny(killed, **options)).code == 130
+        monkeypatch.undo()
+        before = state_of(killed)
+        # All rows with 4 stars, as if a library had a bad day.
+        monkeypatch.setattr("tests.test_finite.MARK", 4.0)
+        monkeypatch.setitem(LOSSES, "mse", loss)
+        step = 1 if loss is bad_loss else 2
+        sentence = command("train", *tiny(killed, **options)).sentence(5)
+        assert f"seed 0 became nan at step {step} of epoch 2" in sentence
+        assert checkpoint.latest(killed) == 1
+        assert_same_bits(state_of(killed), before)
+
+        monkeypatch.undo()
+        assert command("train", *tiny(killed, **options)).code == 0
+        assert command("train", *tiny(whole, **options)).code == 0
+        assert_same_bits(state_of(killed), state_of(whole))
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_a_checkpoint_of_before_that_is_not_finite_gives_no_figure(
+        self, command, finished, tmp_path, value
+    ):
+        # As a version that did not look at states might have left it.
+        workdir = shutil.copytree(finished.workdir, tmp_path / "run")
+        run = ncf_jax.load_run(str(workdir))
+        state, meta = loaded(workdir), checkpoint.load_meta(workdir, 3)
+        params = {**state.params, "fc2": dict(state.params["fc2"])}
+        params["fc2"]["bias"] = np.full_like(params["fc2"]["bias"], value)
+        bad = state.replace(params=params)
+        checkpoint.save(workdir, 4, bad, meta, keep=9)
+        sentence = command("evaluate", f"--workdir={workdir}").sentence(4)
+        assert "predictions are NaN or infinite; no metric" in sentence
+        user = f"--user_id={run.dataset.user_ids[0]}"
+        sentence = command("recommend", f"--workdir={workdir}", user).sentence(4)
+        assert "predictions are NaN or infinite; nothing is recommended" in sentence
 
 
 class TestFullDisk:

@@ -3,12 +3,17 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import source
 from experiments import train as command
 from ncf_jax import checkpoint, prepare, split
 from ncf_jax.config import Config
+from ncf_jax.errors import NonFiniteLossError
+from ncf_jax.streamed import Partway
+from ncf_jax.types import TrainState
 from tests.conftest import TINY
 from tests.test_fitting import NETWORK
 
@@ -64,3 +69,32 @@ def test_killed_inside_of_an_epoch_it_goes_on_from_there(tmp_path, monkeypatch, 
     command.main(config_of(tmp_path / "parts", **options))
     assert "going on in epoch 2, after" in capsys.readouterr().out
     assert results_of(tmp_path / "whole") == results_of(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_inside_of_an_epoch_nothing_is_kept_that_is_not_finite(
+    tmp_path, monkeypatch, value
+):
+    config = config_of(tmp_path, save_chunks=1, seed=3)
+    dataset = prepare(config)
+    kept = []
+    monkeypatch.setattr(checkpoint, "save", lambda *told, keep: kept.append(told[1]))
+    _, train = source.streamed(
+        config,
+        dataset,
+        split(dataset, config),
+        dataset.features,
+        tmp_path,
+        None,
+        TrainState(0, {}, ()),
+        dict,
+    )
+    state = TrainState(jnp.ones(2, jnp.int32), {"x": jnp.array([[1.0], [value]])}, ())
+    far = Partway(1, 1, np.zeros(2))
+    if value == 1.0:
+        train.on_chunk(2, far, state)
+        assert kept == [2 * 2**32 + 1]
+    else:
+        with pytest.raises(NonFiniteLossError, match=r"seed 4 .* is now params/x"):
+            train.on_chunk(2, far, state)
+        assert not kept
