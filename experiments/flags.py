@@ -25,7 +25,7 @@ from experiments import stopping
 from ncf_jax import processes
 from ncf_jax.config import Options
 from ncf_jax.errors import ConfigError, NcfError
-from ncf_jax.xla import keep_compiled
+from ncf_jax.xla import fix_threads, keep_compiled
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 DATA_DIR_VARIABLE = "NCF_JAX_DATA_DIR"
@@ -203,6 +203,7 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
     """
     arguments = sys.argv[1:]
     keep_compiled()
+    fix_threads()
     if main.__module__ == "__main__":
         sys.unraisablehook = _interrupt_again
     try:

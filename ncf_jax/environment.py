@@ -1,5 +1,6 @@
 """What a run was made with: versions, devices, git commit, fingerprints."""
 
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import jax
 
 import ncf_jax
 from ncf_jax.types import Dataset, Split
+from ncf_jax.xla import THREADS_VARIABLE
 
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy pandas scikit-learn"
 
@@ -37,6 +39,7 @@ def environment(
         "device_kind": devices[0].device_kind,
         "device_platform": devices[0].platform,
         "device_count": len(devices),
+        "host_threads": os.environ.get(THREADS_VARIABLE, "one per core"),
         "git_commit": commit,
         "git_dirty": dirty,
         "dataset": dataset.label,

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+THREADS_VARIABLE = "PJRT_NPROC"
+THREADS = 4
 
 
 @functools.cache
@@ -46,3 +48,16 @@ def keep_compiled() -> None:
     warnings.filterwarnings("ignore", cannot, UserWarning)
     # Everything is kept: what is quick to compile is quicker to read.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def fix_threads() -> None:
+    """Has XLA work with 4 threads on a CPU, however many cores there are.
+
+    It divides a matrix product's sum among its threads, so their number decides how
+    the sum is rounded; with the same number, one core and sixty-four find the same
+    bits. Batches of this size keep no more than a few cores busy.
+
+    Sets XLA's environment variable PJRT_NPROC where it is not set, so it must come
+    before JAX's first array; another number is chosen with that variable.
+    """
+    os.environ.setdefault(THREADS_VARIABLE, str(THREADS))

@@ -1,8 +1,9 @@
-"""The same seed gives the same bits on a CPU, however many threads it has.
+"""The same seed gives the same bits on a CPU, however many cores it has.
 
 Each run is a process of its own that compiles everything anew: as it comes, once more,
 on one core, and with XLA's matrix products and NumPy's kept to one thread. Widths and
 batches are the reference's, large enough for XLA to spread over cores; rows are few.
+XLA's own number of threads is a command's; with another one the bits are others.
 """
 
 import os
@@ -19,6 +20,9 @@ import hashlib, os, sys
 seed, cores = int(sys.argv[1]), int(sys.argv[2])
 if cores:  # before any library counts them
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+from ncf_jax.xla import fix_threads
+fix_threads()
 
 import jax, numpy as np
 import ncf_jax as ncf
@@ -76,6 +80,12 @@ def test_one_core_gives_the_same_bits(plain):
 
 def test_libraries_kept_to_one_thread_give_the_same_bits(plain):
     assert train(flags=XLA_ONE, **ONE)[:2] == plain[:2]
+
+
+def test_another_number_of_xla_threads_gives_other_bits(plain):
+    data, state, _ = train(PJRT_NPROC="1")
+    assert data == plain[0]
+    assert state != plain[1], "nothing need be fixed"
 
 
 def test_another_seed_gives_other_bits_of_the_same_data(plain):

@@ -125,3 +125,13 @@ class TestKeepCompiled:
             then, XDG_CACHE_HOME=str(other), JAX_ENABLE_COMPILATION_CACHE="false"
         )
         assert not list(other.rglob("*-cache"))  # the control: switched off
+
+
+class TestFixThreads:
+    def test_it_is_a_number_unless_another_is_set(self, monkeypatch):
+        monkeypatch.setattr(os, "environ", {})
+        fix_threads()
+        assert os.environ == {"PJRT_NPROC": "4"}
+        monkeypatch.setattr(os, "environ", {"PJRT_NPROC": "2"})
+        fix_threads()
+        assert os.environ == {"PJRT_NPROC": "2"}
