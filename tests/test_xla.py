@@ -130,8 +130,8 @@ class TestKeepCompiled:
 class TestFixThreads:
     def test_it_is_a_number_unless_another_is_set(self, monkeypatch):
         monkeypatch.setattr(os, "environ", {})
-        fix_threads()
+        xla.fix_threads()
         assert os.environ == {"PJRT_NPROC": "4"}
         monkeypatch.setattr(os, "environ", {"PJRT_NPROC": "2"})
-        fix_threads()
+        xla.fix_threads()
         assert os.environ == {"PJRT_NPROC": "2"}

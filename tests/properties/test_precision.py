@@ -29,8 +29,11 @@ from tests.test_fitting import same, train
 # float32 is 6e-8, and a number is a sum over 128 examples. Measured: 9e-7 at most.
 GRADIENT = 3e-6
 # A central difference of width 2h has an error of h² and one of rounding, 1e-16 / h;
-# of the largest slope. Measured: 2.2e-9 at most.
-STEP, DIFFERENCE = 1e-5, 7e-9
+# of the largest slope. Measured: 1.3e-10 at most.
+STEP, DIFFERENCE = 1e-6, 1e-9
+# Of eight directions as many may lead over a kink of a ReLU within h, where a difference
+# is no slope. Measured: one in fifty at most.
+KINKS = 2
 METRIC = 1e-6  # on a scale of 0 to 1, and in stars
 # Stars of one set of parameters with products in bfloat16, whose unit is 4e-3.
 # Measured: 0.014 at most, of 3 seeds of ncf_tags.flags and 2 of best.flags, the root of
@@ -135,11 +138,12 @@ def test_a_wrong_gradient_is_found(tiny_dataset, tiny_split):
     single = problem.gradient(np.float32, value)
     with double():
         assert apart(single, problem.gradient(np.float64)) > 10 * GRADIENT
-        off = slopes(problem, problem.gradient(np.float64, value))
-    assert max(abs(a - b) / abs(b) for a, b in off) > 10 * DIFFERENCE
+        assert worst(slopes(problem, problem.gradient(np.float64, value))) > (
+            10 * DIFFERENCE
+        )
 
 
-def slopes(problem, gradient, directions=6):
+def slopes(problem, gradient, directions=8):
     """Of random directions: the gradient's slope, and the loss's own difference."""
     rng = np.random.default_rng(0)
     batch, key = cast(problem.batch, np.float64), jax.random.key(3)
@@ -164,12 +168,16 @@ def slopes(problem, gradient, directions=6):
     return found
 
 
+def worst(found):
+    """The largest error but those that a kink may explain, of the largest slope."""
+    size = max(abs(slope) for slope, _ in found)
+    return sorted(abs(a - b) / size for a, b in found)[-1 - KINKS]
+
+
 def test_gradients_in_float64_are_differences_of_the_loss(problem):
     with double():
-        found = slopes(problem, problem.gradient(np.float64))
-    size = max(abs(slope) for slope, _ in found)
-    worst = max(abs(a - b) for a, b in found) / size
-    assert worst < DIFFERENCE, f"{worst:.2e}"
+        found = worst(slopes(problem, problem.gradient(np.float64)))
+    assert found < DIFFERENCE, f"{found:.2e}"
 
 
 def test_a_closed_form_in_float32_is_that_in_float64(tiny_dataset, tiny_split):
