@@ -43,6 +43,7 @@ DRILLS: dict[str, tuple[Drill, int, int]] = {
         promise.number: (functools.partial(promises.run, promise), 0, 1)
         for promise in promises.PROMISES
     },
+    "oldest": (promises.oldest, 0, 1),
 }
 
 

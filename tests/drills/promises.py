@@ -130,11 +130,25 @@ def run(promise: Promise, scratch: Path, count: int, seed: int) -> Found:
 
     `count` and `seed` are those of any drill, and have no part in this one.
     """
+    line = [sys.executable, "-m", "pytest", "-q", *promise.tests]
+    repeat = f"pytest {' '.join(promise.tests)}"
+    return _counted(promise.number, "its tests", line, repeat, scratch)
+
+
+def oldest(scratch: Path, count: int, seed: int) -> Found:
+    """R15: the tests of `.ci/oldest`, in an environment of its own."""
+    what = "tests with the lowest versions of all dependencies"
+    return _counted("R15", what, [".ci/oldest"], ".ci/oldest", scratch)
+
+
+def _counted(
+    number: str, what: str, line: list[str], repeat: str, scratch: Path
+) -> Found:
+    """Runs a command that hands its last arguments to pytest, and counts its tests."""
     scratch.mkdir(parents=True, exist_ok=True)
     began, report = time.monotonic(), scratch / "report.xml"
-    line = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}"]
     ended = subprocess.run(
-        [*line, *promise.tests], capture_output=True, text=True, check=False
+        [*line, f"--junitxml={report}"], capture_output=True, text=True, check=False
     )
     failures: list[str] = []
     tries = 0
@@ -146,6 +160,6 @@ def run(promise: Promise, scratch: Path, count: int, seed: int) -> Found:
                 failures.append(f"{case.get('classname')}.{case.get('name')}")
     if ended.returncode and not failures:
         failures.append((ended.stdout + ended.stderr).strip()[-500:])
-    seconds = time.monotonic() - began
-    repeat = f"pytest {' '.join(promise.tests)}"
-    return Found(promise.number, "its tests", tries, tuple(failures), seconds, repeat)
+    return Found(
+        number, what, tries, tuple(failures), time.monotonic() - began, repeat
+    )
