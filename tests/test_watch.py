@@ -156,6 +156,7 @@ class TestAGoodbye:
     def test_process_0_may_wait_until_the_others_have_gone(self, group, monkeypatch):
         monkeypatch.setattr(module, "LINGER_SECONDS", SECONDS)
         three = group(3)
+        gone = []
 
         def follow():
             for other in three.all[1:]:
@@ -163,13 +164,17 @@ class TestAGoodbye:
                 other.linger()  # which only process 0 does
             time.sleep(QUIET)
             for other in three.all[1:]:
+                gone.append(other.rank)
                 other.close()
 
-        threading.Thread(target=follow).start()
+        thread = threading.Thread(target=follow)
+        thread.start()
         began = time.monotonic()
         three.all[0].leave()
         three.all[0].linger()
-        assert QUIET <= time.monotonic() - began < SECONDS / 2
+        assert gone == [1, 2]
+        assert time.monotonic() - began < SECONDS / 2  # and no longer than for them
+        thread.join()
         assert three.silent(0, 1, 2)
 
     def test_who_has_left_is_told_nothing(self, group):

@@ -476,10 +476,12 @@ def _together(task, ranges, seed, names, scratch, processes, add, failures):
     again = []
     for numbers in left:  # those of them that had begun say how far they came
         place = Path(scratch) / str(numbers.start)
-        if not (place / "number").exists():
+        number = place / "number"
+        # Empty, where another's death ended the process while it wrote.
+        if not number.exists() or not (text := number.read_text()):
             again.append(numbers)
             continue
-        last = int((place / "number").read_text())
+        last = int(text)
         # Of those that ran, all but one were well: each is tried again, a try a task.
         if len(numbers) > 1:
             again += [range(i, i + 1) for i in (last,)]

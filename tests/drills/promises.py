@@ -160,6 +160,4 @@ def _counted(
                 failures.append(f"{case.get('classname')}.{case.get('name')}")
     if ended.returncode and not failures:
         failures.append((ended.stdout + ended.stderr).strip()[-500:])
-    return Found(
-        number, what, tries, tuple(failures), time.monotonic() - began, repeat
-    )
+    return Found(number, what, tries, tuple(failures), time.monotonic() - began, repeat)

@@ -31,8 +31,8 @@ GRADIENT = 3e-6
 # A central difference of width 2h has an error of h² and one of rounding, 1e-16 / h;
 # of the largest slope. Measured: 1.3e-10 at most.
 STEP, DIFFERENCE = 1e-6, 1e-9
-# Of eight directions as many may lead over a kink of a ReLU within h, where a difference
-# is no slope. Measured: one in fifty at most.
+# Of eight directions as many may lead over a kink of a ReLU within h, where a
+# difference is no slope. Measured: one in fifty at most.
 KINKS = 2
 METRIC = 1e-6  # on a scale of 0 to 1, and in stars
 # Stars of one set of parameters with products in bfloat16, whose unit is 4e-3.
