@@ -279,6 +279,6 @@ OUT_OF_MEMORY = (
 
 def _fail(sentence: str, code: int) -> None:
     sys.stdout.flush()
-    print(f"error: {sentence}", file=sys.stderr)
+    code = processes.say(sentence, code)
     processes.fail(sentence, code)
     sys.exit(code)

@@ -115,6 +115,8 @@ class Ending:
         self._held: list[str] = []
         self._greeted = False
         self._lock = threading.Lock()
+        self._speaking = threading.Lock()
+        self._code: int | None = None
         self._out = Lines(1, self._no_greeting)
         self._err = Lines(2, self._keep)
         hold_aborts()
@@ -123,10 +125,20 @@ class Ending:
         """Ends this process because another failed, or went without a word."""
         self._stop(rank, f"has failed: {sentence}" if sentence else "has gone.")
 
+    def say(self, sentence: str, code: int) -> int:
+        """Says why this process ends, once; returns the code of what was said first.
+
+        Two threads may have a reason at a time, as when Ctrl-C reaches all processes.
+        """
+        with self._speaking:
+            if self._code is None:
+                self._err.write(f"error: {sentence}\n")
+                self._code = code
+            return self._code
+
     def end(self, sentence: str, code: int) -> NoReturn:
         """Says why and is gone, whatever the main thread waits for."""
-        self._err.write(f"error: {sentence}\n")
-        os._exit(code)
+        os._exit(self.say(sentence, code))
 
     def restore(self) -> None:
         """Gives standard output and error back."""

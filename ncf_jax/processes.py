@@ -62,7 +62,7 @@ def start(config: DeviceConfig) -> None:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # A request to end (SIGTERM) ends a process, and with it all; checkpoints are whole.
+    # SIGTERM ends a process, and with it all; checkpoints are whole.
     jax.config.update("jax_enable_preemption_service", False)
     auto = config.coordinator == AUTO
     given = "" if auto else f" at --coordinator={config.coordinator}"
@@ -247,11 +247,16 @@ def finish() -> None:
     group.ending.restore()
 
 
-def fail(sentence: str, code: int) -> None:
-    """Tells the other processes, if any, that this one fails, and is gone.
+def say(sentence: str, code: int) -> int:
+    """Says why this process ends, once, and returns the exit code of what was said."""
+    if _group is not None:
+        return _group.ending.say(sentence, code)
+    print(f"error: {sentence}", file=sys.stderr)
+    return code
 
-    Call it when the user has been told. With one process it returns.
-    """
+
+def fail(sentence: str, code: int) -> None:
+    """Tells the others, after the user, that this one fails, and ends it, if any are."""
     if _group is not None:
         _group.watch.fail(sentence)
     if _in_runtime:  # whose own end waits for the others, or comes to grief

@@ -155,6 +155,14 @@ class TestEnding:
         assert code == GONE
         assert seconds < 40
 
+    @pytest.mark.parametrize("own", [True, False])
+    def test_of_two_reasons_the_first_alone_is_told(self, own):
+        said = "ending.say('Interrupted.', 130)\n" if own else ""
+        code, _, err, _ = ending(f"{said}ending.stop(0, '')")
+        assert code == (130 if own else GONE)
+        assert err.count("\n") == 1
+        assert ("Interrupted" in err) == own
+
     def test_the_pages_of_the_runtime_become_a_sentence(self):
         code, _, err, _ = ending(f"c({SILENT + TOLD!r})\ntime.sleep(50)")
         assert code == GONE
