@@ -256,7 +256,7 @@ def say(sentence: str, code: int) -> int:
 
 
 def fail(sentence: str, code: int) -> None:
-    """Tells the others, after the user, that this one fails, and ends it, if any are."""
+    """Ends this process if there are others, which are told why, after the user."""
     if _group is not None:
         _group.watch.fail(sentence)
     if _in_runtime:  # whose own end waits for the others, or comes to grief
