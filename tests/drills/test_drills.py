@@ -109,6 +109,18 @@ class TestTable:
             assert int(tries.replace(",", "")) > 0, line
             assert failures == "0", line
 
+    def test_the_page_shows_every_drill_and_every_promise(self):
+        text = table.PAGE.read_text()
+        numbers = {promise.number for promise in promises.PROMISES}
+        for name in command.DRILLS.keys() - numbers - {"oldest"}:
+            assert f"--only={name}`" in text, name
+        found = {line.split("|")[1].strip() for line in table.rows(text)}
+        assert found == {f"R{number}" for number in range(1, 18)}
+
+    def test_processes_were_killed_at_least_two_hundred_times(self):
+        lines = [x for x in table.rows(table.PAGE.read_text()) if "SIGKILL" in x]
+        assert sum(int(line.split("|")[3].replace(",", "")) for line in lines) >= 200
+
     def test_each_row_of_the_page_can_be_repeated(self):
         for line in table.rows(table.PAGE.read_text()):
             if "--only=" in line:

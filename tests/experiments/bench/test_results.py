@@ -11,6 +11,7 @@ DEVICE = {
     "platform": "cpu",
     "devices": 1,
     "threads": 2,
+    "xla_threads": "4",
     "versions": {"jax": "1.2"},
     "flops_per_second": 5e9,
     "bytes_per_second": 7e9,
