@@ -174,7 +174,7 @@ def machine(results: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in device["versions"].items())
     return (
         f"{device['device']} ({device['platform']}, {device['devices']} device(s), "
-        f"{device['threads']} threads, XLA's: {device['xla_threads']}; products at most "
+        f"{device['threads']} threads, XLA's {device['xla_threads']}; products at most "
         f"{device['flops_per_second'] / 1e9:,.0f} GFLOP/s, copying "
         f"{device['bytes_per_second'] / 1e9:,.1f} GB/s; {versions})"
     )
