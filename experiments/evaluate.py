@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import console, flags
+from experiments import folder as run_folder
 from ncf_jax.config import Config, JudgeConfig, Options, option
 
 READINGS = ("metrics", "candidates", "k", "ties", "relevance_threshold")
@@ -63,7 +64,7 @@ def main(options: EvaluateOptions) -> None:
     from ncf_jax import catalogue, locks, models, report
     from ncf_jax.results import make_results, seeds_of
 
-    run = ncf_jax.load_run(options.workdir)
+    run = run_folder.opened(options.workdir)
     config = reading(run.config, options)
     judged = finish.Judged(
         name=config.model,

@@ -1,7 +1,7 @@
 """Write a trained run as a folder that JAX and NumPy alone can serve from.
 
   python -m experiments.export --workdir=checkpoints/<run> --export_dir=<new folder>
-  python docs/serving.py <new folder> 42
+  python docs/serving.py <new folder> 42 10
 
 The folder holds the model as functions for CPUs, GPUs and TPUs (jax.export), its
 arrays, titles and ids. It is read again and compared with the model, over all users or
@@ -12,6 +12,7 @@ import dataclasses
 from pathlib import Path
 
 from experiments import console, flags
+from experiments import folder as run_folder
 from ncf_jax.config import Options, option
 from ncf_jax.errors import ConfigError
 
@@ -28,12 +29,11 @@ def main(options: ExportOptions) -> None:
     """Exports, checks, and says what is there."""
     if not options.export_dir:
         raise ConfigError("--export_dir is required: a new folder to write into.")
-    import ncf_jax
     from ncf_jax import portable, report
 
     folder = Path(options.export_dir)
     report.check_new(folder, "--export_dir")
-    run = ncf_jax.load_run(options.workdir)
+    run = run_folder.opened(options.workdir)
     about = portable.write(run, folder)
     unfinished = run.epoch < run.config.epochs
     when = f", after epoch {run.epoch} of {run.config.epochs}" if unfinished else ""

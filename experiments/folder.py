@@ -4,13 +4,18 @@ A sweep's folder is checked in the same way, by its sweep.flags.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments import console, flags
 from ncf_jax import locks, processes
-from ncf_jax.config import Options, differences
+from ncf_jax.config import Config, Options, differences
 from ncf_jax.errors import NcfError, RunError
+
+if TYPE_CHECKING:
+    from ncf_jax.runs import Run
 
 
 @contextlib.contextmanager
@@ -64,6 +69,56 @@ def check(workdir: Path, config: Options, noun: str = "run") -> None:
         raise RunError(
             f"--workdir={workdir} holds another {noun}: {'; '.join(different)}. Choose "
             f"another --workdir, or pass the same options."
+        )
+
+
+def check_own(workdir: Path, epoch: int, theirs: Config, ours: Config) -> None:
+    """Sees to it that a checkpoint was made with the options of its run.
+
+    Raises:
+      RunError: naming those that differ.
+    """
+    if different := differences(theirs, ours):
+        raise RunError(
+            f"The checkpoint of epoch {epoch} in {workdir} is another run's: "
+            f"{'; '.join(different)}. Remove {workdir / 'state' / str(epoch)}, or "
+            f"choose another --workdir."
+        )
+
+
+def opened(workdir: str) -> "Run":
+    """What `ncf_jax.load_run` finds, if run.flags says what its checkpoint says.
+
+    Raises:
+      RunError: as there, or they differ.
+    """
+    import ncf_jax
+
+    run = ncf_jax.load_run(workdir)
+    ours = flags.parse(Config, [f"--flagfile={run.workdir / 'run.flags'}"])
+    check_own(run.workdir, run.epoch, run.config, ours)
+    return run
+
+
+def identity(workdir: Path) -> tuple[int, int] | None:
+    """Which folder this is, whatever its name; None where there is none."""
+    try:
+        found = os.stat(workdir)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def check_there(workdir: Path, wanted: tuple[int, int] | None) -> None:
+    """Sees to it that a run still writes where it began.
+
+    Raises:
+      RunError: its folder was removed or replaced, perhaps by another run's.
+    """
+    if identity(workdir) != wanted:
+        raise RunError(
+            f"{workdir} was removed or replaced while this run wrote to it; nothing "
+            f"more is written. Start it again, in a folder that stays."
         )
 
 

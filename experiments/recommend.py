@@ -15,6 +15,7 @@ import re
 from typing import Any
 
 from experiments import console, flags
+from experiments import folder as run_folder
 from ncf_jax.config import Options, option
 from ncf_jax.errors import ConfigError
 
@@ -62,7 +63,7 @@ def main(options: RecommendOptions) -> None:
     from ncf_jax import report
     from ncf_jax.recommend import read_ratings, recommend_new
 
-    run = ncf_jax.load_run(options.workdir)
+    run = run_folder.opened(options.workdir)
     about = (run.model, run.params, run.dataset)
     more: dict[str, Any] = {}
     notes: list[str] = []

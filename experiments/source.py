@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from experiments import console, stopping
+from experiments import folder as run_folder
 from ncf_jax import checkpoint, memory, processes, stream
-from ncf_jax.config import Config
+from ncf_jax.config import Config, differences
 from ncf_jax.finite import refuse_state
+from ncf_jax.runs import config_of
 from ncf_jax.streamed import Partway, Streamed
 from ncf_jax.types import Dataset, ItemFeatures, Split, TrainState
 
@@ -49,11 +51,13 @@ def streamed(
       meta_of: what is stored beside a state.
     """
     folder, begin = workdir / PARTWAY, None
+    place = run_folder.identity(workdir)
     done = 0 if start is None else start[0]
     if (number := checkpoint.latest(folder)) is not None:
         meta = checkpoint.load_meta(folder, number)
         ours = meta_of()
         same = all(meta[name] == ours[name] for name in ("data", "split"))
+        same &= not differences(config_of(folder, number, meta), config)
         if same and meta["partway"] == done + 1:
             losses = np.array(meta["losses"])
             begin = Partway(meta["chunks"], meta["steps"], losses)
@@ -65,6 +69,7 @@ def streamed(
         asked = stopping.came() and processes.count() == 1
         if far.chunks % config.save_chunks and not asked:
             return
+        run_folder.check_there(workdir, place)
         first, count = config.seed, len(far.losses)
         refuse_state(state, epoch, range(first, first + count))
         meta = meta_of(

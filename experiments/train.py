@@ -66,6 +66,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
         trackers,
     )
     from ncf_jax.recommend import item_vectors
+    from ncf_jax.runs import config_of
 
     console.say(
         "",
@@ -102,6 +103,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
     processes.agree(str(done), "last checkpoint (one --workdir for all)")
     if done is not None:
         meta = checkpoint.load_meta(workdir, done)
+        folder.check_own(workdir, done, config_of(workdir, done, meta), config)
         for what, ours in (("data", dataset.fingerprint), ("split", split.fingerprint)):
             if meta[what] != ours:
                 raise RunError(
@@ -111,11 +113,12 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
         history = list(meta["history"])
         start = done, checkpoint.load_state(workdir, done, like)
         console.say(f"going on after epoch {done} of {config.epochs}")
-        report.write_bytes(workdir / "run.flags", flags_text.encode())
-    else:
-        report.write_bytes(workdir / "run.flags", flags_text.encode())
+    report.write_bytes(workdir / "run.flags", flags_text.encode())
+    if done is None or not (workdir / "environment.json").is_file():
         finish.environment(workdir, dataset, split)
+    if done is None or not finish.has_data(workdir, dataset, split):
         checkpoint.save_dataset(workdir, dataset, split)
+    place = folder.identity(workdir)
 
     train: Any = dataset.interactions(split.train, statistics=config.ranking > 0)
     if source.streams(config, dataset, split, mesh):
@@ -128,6 +131,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
     with console.Progress(config.epochs, done or 0) as progress, stopping.until_saved():
 
         def on_epoch(epoch: ncf_jax.EpochReport, state: ncf_jax.TrainState) -> None:
+            folder.check_there(workdir, place)
             history.append(results.history_row(*epoch))
             meta = meta_of(history=history)
             checkpoint.save(workdir, epoch.epoch, state, meta, keep=config.keep)

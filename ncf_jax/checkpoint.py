@@ -92,7 +92,7 @@ def save(
       RunError: it could not be written, for want of space for instance; the earlier
         checkpoints are as they were.
     """
-    about = {"format": FORMAT, "epoch": epoch, **meta}
+    about = {"format": FORMAT, **meta, "epoch": epoch}
     about["state"] = {"forms": integrity.forms(state), **integrity.digest(state)}
     # Of several processes each writes its own rows, and orbax brings them together.
     stored = sharded.bare(state)
@@ -141,6 +141,12 @@ def _load_about(workdir: Path, epoch: int) -> dict[str, Any]:
             f"The checkpoint of epoch {epoch} in {_folder(workdir)} has format "
             f"{meta.get('format')!r}; this version reads format {FORMAT}. Use the "
             f"version named in environment.json."
+        )
+    if meta.get("epoch") != epoch:
+        raise RunError(
+            f"The checkpoint of epoch {epoch} in {_folder(workdir)} says that it is of "
+            f"epoch {meta.get('epoch')}: it was moved or copied. Remove "
+            f"{_folder(workdir) / str(epoch)}, or move it back."
         )
     return meta
 
@@ -270,7 +276,7 @@ def load_dataset(workdir: Path) -> tuple[Dataset, Split]:
 
 def _damaged(workdir: Path, epoch: int, error: Exception) -> RunError:
     with _quiet(), _manager(workdir) as manager:
-        others = [step for step in manager.all_steps() if step != epoch]
+        others = [step for step in manager.all_steps() if step < epoch]
     earlier = (
         f"remove {_folder(workdir) / str(epoch)} to go on from epoch {max(others)}"
         if others

@@ -36,6 +36,24 @@ def hold(folder: Path) -> Iterator[bool]:
       True
     """
     made = not folder.exists()
+    while True:
+        descriptor, locked = _lock(folder)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+                break
+        os.close(descriptor)  # removed by whoever held it, just before
+        made = True
+    try:
+        yield locked
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # something is in it, which stays
+                folder.rmdir()
+        os.close(descriptor)
+
+
+def _lock(folder: Path) -> tuple[int, bool]:
+    """A descriptor of the folder, which may have to be made, and whether it locks."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -45,20 +63,13 @@ def hold(folder: Path) -> Iterator[bool]:
             f"--workdir."
         ) from error
     try:
-        locked = True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            made = False  # it is the other's
-            raise RunError(
-                f"Another process is at work in {folder}. Wait for its end, stop it, "
-                f"or choose another --workdir."
-            ) from None
-        except OSError:
-            locked = False
-        yield locked
-    finally:
-        if made:
-            with contextlib.suppress(OSError):  # something is in it, which stays
-                folder.rmdir()
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         os.close(descriptor)
+        raise RunError(
+            f"Another process is at work in {folder}. Wait for its end, stop it, or "
+            f"choose another --workdir."
+        ) from None
+    except OSError:
+        return descriptor, False
+    return descriptor, True

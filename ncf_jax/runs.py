@@ -120,6 +120,9 @@ def load_finished(folder: str | Path) -> Finished:
 def load_run(workdir: str) -> Run:
     """The run in `workdir` after its last whole checkpoint.
 
+    It may be training still: where a checkpoint gives way to a newer one while it is
+    read, the newer one is read.
+
     Raises:
       ConfigError: `workdir` is empty.
       RunError: there is no such run, or it is damaged.
@@ -144,18 +147,38 @@ def load_run(workdir: str) -> Run:
             f"--workdir={workdir} has no checkpoint yet. Run its training command "
             f"again."
         )
-    meta = checkpoint.load_meta(folder, epoch)
+    while True:
+        try:
+            return _load_run(folder, epoch)
+        except RunError:
+            newer = checkpoint.latest(folder)
+            if newer is None or newer <= epoch:
+                raise
+            epoch = newer
+
+
+def config_of(workdir: Path, epoch: int, meta: dict[str, Any]) -> Config:
+    """The options that a checkpoint was made with, of its `checkpoint.load_meta`.
+
+    Raises:
+      RunError: this version does not know them.
+    """
     try:
-        config = Config(**meta["config"])
+        return Config(**meta["config"])
     except (TypeError, KeyError, NcfError) as error:
         raise RunError(
             f"The checkpoint of epoch {epoch} in {workdir} has options this version "
             f"does not know ({error}). Use the version named in environment.json."
         ) from error
+
+
+def _load_run(folder: Path, epoch: int) -> Run:
+    meta = checkpoint.load_meta(folder, epoch)
+    config = config_of(folder, epoch, meta)
     dataset, split = checkpoint.load_dataset(folder)
     if (dataset.fingerprint, split.fingerprint) != (meta["data"], meta["split"]):
         raise RunError(
-            f"The data in {workdir} is not what its checkpoint was trained on. Train "
+            f"The data in {folder} is not what its checkpoint was trained on. Train "
             f"again into a new --workdir."
         )
     dataset = with_context(config, dataset, split)

@@ -140,6 +140,32 @@ def test_commands_in_the_readme_exist_and_know_their_flags():
             assert flag in known, f"experiments.{name} has no --{flag}"
 
 
+# Of absl's own, of drills, pip, SLURM and XLA.
+OTHER_FLAGS = {
+    *("flagfile", "help", "long", "write", "only", "seed", "target", "require-hashes"),
+    *("nodes", "ntasks-per-node", "gpus-per-node", "kill-on-bad-exit", "requeue"),
+    *("xla_gpu_deterministic_ops", "xla_force_host_platform_device_count"),
+}
+
+
+@pytest.mark.parametrize("page", ["CHANGELOG.md", *DOCS])
+def test_every_flag_that_a_page_names_exists(page):
+    from importlib import import_module
+
+    from experiments import flags
+    from tests.experiments.conftest import OPTIONS
+
+    known = set(OTHER_FLAGS)
+    more = {"benchmark": "BenchmarkOptions", "launch": "LaunchOptions"}
+    for name, options in {**OPTIONS, **more}.items():
+        module = import_module(f"experiments.{name}")
+        known |= set(flags.define(getattr(module, options)))
+    text = (ROOT / page).read_text()
+    named = set(re.findall(r"(?<![\w-])--([a-z][\w-]+)", text))
+    assert {x for x in named if not {x, x.removeprefix("no")} & known} == set()
+    assert "compute" not in known  # the control
+
+
 def test_the_architecture_page_names_every_module():
     text = (ROOT / "docs" / "architecture.md").read_text()
     for path in (ROOT / "ncf_jax").rglob("*.py"):

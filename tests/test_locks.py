@@ -91,3 +91,23 @@ def test_a_file_system_without_locks_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", none)
     with locks.hold(tmp_path) as locked:
         assert not locked
+
+
+def test_a_folder_that_its_holder_removes_meanwhile_is_made_again(
+    tmp_path, monkeypatch
+):
+    folder, real, calls = tmp_path / "run", fcntl.flock, []
+
+    def late(descriptor, how):
+        calls.append(how)
+        if len(calls) == 1:  # between opening and locking
+            folder.rmdir()
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with locks.hold(folder) as locked:
+        assert locked
+        assert len(calls) == 2
+        with pytest.raises(RunError, match="is at work"), locks.hold(folder):
+            raise AssertionError("both were let in")
+    assert not folder.exists()

@@ -99,7 +99,7 @@ def test_what_is_imported_is_asked_for_by_name(folder, extras):
 
 def test_the_test_extra_asks_for_all_that_the_other_extras_do():
     asked = set(EXTRAS["test"])
-    for name in ("tensorboard", "sweep", "large"):
+    for name in ("tensorboard", "sweep", "large", "export"):
         assert asked >= set(EXTRAS[name]), name
 
 

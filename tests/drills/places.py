@@ -166,9 +166,15 @@ def clocks(scratch: Path, count: int, seed: int) -> Found:
 
     def one(number: int, moment: float) -> str | None:
         folder = scratch / f"try-{number}"
-        folder.mkdir()
-        hour = train(folder, **OPTIONS)._replace(clock=3600.0)
-        run(hour, folder.with_suffix(".log"), moment * whole.seconds)
+        killed, after = None, moment * whole.seconds
+        while killed is None or killed.code == 0:  # it was done before
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            hour = train(folder, **OPTIONS)._replace(clock=3600.0)
+            killed = run(hour, folder.with_suffix(".log"), after)
+            after *= 0.7
+        if killed.code != -signal.SIGKILL:
+            return f"to be killed, but {killed.code}: {killed.text[-300:]}"
         year = hour._replace(clock=365 * 86400.0)
         again = run(year, folder.with_suffix(".log"))
         if again.code:

@@ -22,6 +22,7 @@ import pytest
 from experiments import checkup, copies, doctor, selftest
 from ncf_jax import checkpoint
 from ncf_jax.config import DataConfig
+from ncf_jax.xla import THREADS_VARIABLE
 from tests.conftest import ROOT
 
 LINE = re.compile(r"(ok|warning|FAILED) +(.*)")
@@ -125,6 +126,10 @@ class TestHealthy:
         assert (found["exit_code"], found["failed"], found["warnings"]) == (0, 0, 0)
         assert found["note"] == doctor.NOTE
         assert {each["part"] for each in found["lines"]} >= {"versions", "folders"}
+
+    def test_what_decides_the_bits_is_told(self, command, quick, monkeypatch):
+        monkeypatch.setenv(THREADS_VARIABLE, "3")
+        assert line_of(command("doctor"), "PJRT_NPROC")[1].split()[1] == "3"
 
     def test_without_git_it_says_so(self, command, quick, monkeypatch):
         monkeypatch.setenv("PATH", "")

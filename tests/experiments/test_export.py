@@ -117,7 +117,14 @@ class TestServing:
             for line in text.splitlines()
             if line.startswith(("import ", "from "))
         ]
-        assert set(imports) == {"json", "sys", "pathlib", "jax.export", "numpy"}
+        assert set(imports) == {
+            "hashlib",
+            "json",
+            "sys",
+            "pathlib",
+            "jax.export",
+            "numpy",
+        }
 
     def test_it_lists_what_recommend_lists(self, two_seeds, command, served):
         folder = served / "two"
@@ -141,6 +148,18 @@ class TestServing:
         # Another user's list is another: the comparison can fail.
         other = report.read_json(folder / "catalogue.json")["user_ids"][8]
         assert recommended(command, two_seeds.workdir, other, 1000) != wanted
+
+    @pytest.mark.parametrize("name", ["catalogue.json", "arrays.npz"])
+    def test_an_altered_file_is_not_served(self, two_seeds, command, served, name):
+        folder = served / f"altered {name}"
+        command("export", f"--workdir={two_seeds.workdir}", f"--export_dir={folder}")
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:-9] + b"\0" + content[-8:])
+        done = serve(folder, 1, 5, cwd=served)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"error: {folder / name} is damaged: export the run again\n"
+        )
 
     def test_where_our_package_is_imported_it_would_not_run(self, served):
         program = served / "imports.py"
