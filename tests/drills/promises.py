@@ -33,7 +33,11 @@ PROMISES = (
     Promise(
         "R2",
         "A checkpoint is whole or invisible; a damaged or foreign one is one sentence.",
-        ("tests/test_checkpoint.py", "tests/test_integrity.py"),
+        (
+            "tests/test_checkpoint.py",
+            "tests/test_integrity.py",
+            "tests/experiments/test_astray.py",
+        ),
     ),
     Promise(
         "R3",
