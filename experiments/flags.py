@@ -210,7 +210,7 @@ def run(main: Callable[[Any], None], options: type[Options], text: str | None) -
         if HELP & set(arguments):
             print(f"{(text or '').strip()}\n\nflags:\n{define(options).get_help()}")
         else:
-            with stopping.heard():
+            with stopping.heard(last=main.__module__ == "__main__"):
                 _together(main, parse(options, arguments))
         sys.stdout.flush()
     except NcfError as error:

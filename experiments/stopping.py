@@ -32,8 +32,13 @@ def _hear(number: int, frame: object) -> None:
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
-    """SIGTERM raises `Stopped` in the body, or waits where `until_saved` says so."""
+def heard(last: bool = False) -> Iterator[None]:
+    """SIGTERM raises `Stopped` in the body, or waits where `until_saved` says so.
+
+    Args:
+      last: whether the process ends with the body. A signal that comes after it comes
+        too late to stop anything, and does not make a failure of what is done.
+    """
     _Signal.came = False
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -42,7 +47,7 @@ def heard() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if last else before)
 
 
 @contextlib.contextmanager

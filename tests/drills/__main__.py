@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.drills import children, crashes, damage, fuzz, places, promises, table
@@ -35,7 +36,7 @@ DRILLS: dict[str, tuple[Drill, int, int]] = {
     "terms": (places.terms, 2, 20),
     "others": (places.others, 1, 5),
     "clocks": (places.clocks, 2, 10),
-    "disks": (places.disks, 2, 15),
+    "disks": (places.disks, 1, 15),
     "damage": (damage.drill, 1, 10),
     "fuzz": (fuzzed, 1_500, 100_000),
     # In the short form these are left to the test suite.
@@ -68,11 +69,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="drills-") as folder:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/xla")
         children.begin()
-        for name in chosen:
-            drill, short, long = DRILLS[name]
-            if not (count := long if options.long else short):
-                continue
-            found = drill(Path(folder) / name, count, options.seed)
+        counts = {name: DRILLS[name][2 if options.long else 1] for name in chosen}
+
+        def tried(name: str) -> Found:
+            return DRILLS[name][0](Path(folder) / name, counts[name], options.seed)
+
+        # In the short form one drill prepares its own while another tries.
+        pool = ThreadPoolExecutor(1 if options.long else 2)
+        for found in pool.map(tried, [name for name in chosen if counts[name]]):
             print(found.line(), *found.failures, sep="\n  ", flush=True)
             failed |= bool(found.failures)
             if options.write:

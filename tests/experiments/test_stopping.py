@@ -133,3 +133,32 @@ def test_a_second_run_in_the_same_folder_is_refused(command, tiny, tmp_path):
         assert sentence.startswith("Another process is at work in")
         assert list(run.iterdir()) == []
     assert command("train", *tiny(run)).code == 0, "control"
+
+
+@pytest.mark.parametrize(("last", "code"), [(True, 0), (False, -signal.SIGTERM)])
+def test_a_signal_after_the_end_of_a_program_makes_no_failure_of_it(last, code):
+    program = (
+        "import os, signal\nfrom experiments import stopping\n"
+        f"with stopping.heard(last={last}):\n    pass\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT)
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_commands_say_that_they_are_the_last(wrong):
+    """Of `python -m experiments.x`, not of a command that a program calls."""
+    program = (
+        "import sys\nfrom experiments import flags, stopping\n"
+        "from ncf_jax.config import Config\nimport contextlib\n"
+        "@contextlib.contextmanager\n"
+        "def heard(last=False):\n    print(last)\n    yield\n"
+        "stopping.heard = heard\nsys.argv = ['x']\n"
+        "def main(config):\n    pass\n"
+        + ("main.__module__ = 'elsewhere'\n" if wrong else "")
+        + "flags.run(main, Config, '')\n"
+    )
+    line = [sys.executable, "-c", program]
+    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{not wrong}\n"), done.stderr
