@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import console
-from ncf_jax import checkpoint, pages, per_user, processes, report, trackers
 from ncf_jax import environment as environments
+from ncf_jax import pages, per_user, processes, report, trackers
 from ncf_jax import samples as sampled
 from ncf_jax.compare import compare
 from ncf_jax.config import JudgeConfig
@@ -217,22 +216,6 @@ def environment(
     """Writes environment.json."""
     found = report.dumps(environments.environment(dataset, split, packages))
     report.write_bytes(workdir / "environment.json", found.encode())
-
-
-def has_data(workdir: Path, dataset: Dataset, split: Split) -> bool:
-    """Whether the data beside a run's checkpoints is there, whole and the run's own."""
-    try:
-        theirs = checkpoint.load_dataset(workdir)
-        found = [x.fingerprint for x in theirs] == [
-            dataset.fingerprint,
-            split.fingerprint,
-        ]
-    except RunError:
-        found = False
-    processes.agree(str(found), "data beside the checkpoints")  # all write it, or none
-    if not found:
-        console.say("the data beside the checkpoints is damaged, and is written again")
-    return found
 
 
 def of_options(config: Any, options: type[JudgeConfig]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ncf_jax.errors import NcfError, RunError
 
 if TYPE_CHECKING:
     from ncf_jax.runs import Run
+    from ncf_jax.types import Dataset, Split
 
 
 @contextlib.contextmanager
@@ -98,6 +99,21 @@ def opened(workdir: str) -> "Run":
     ours = flags.parse(Config, [f"--flagfile={run.workdir / 'run.flags'}"])
     check_own(run.workdir, run.epoch, run.config, ours)
     return run
+
+
+def has_data(workdir: Path, dataset: "Dataset", split: "Split") -> bool:
+    """Whether the data beside a run's checkpoints is there, whole and the run's own."""
+    from ncf_jax import checkpoint
+
+    try:
+        theirs = [part.fingerprint for part in checkpoint.load_dataset(workdir)]
+    except RunError:
+        theirs = []
+    found = theirs == [dataset.fingerprint, split.fingerprint]
+    processes.agree(str(found), "data beside the checkpoints")  # all write it, or none
+    if not found:
+        console.say("the data beside the checkpoints is damaged, and is written again")
+    return found
 
 
 def identity(workdir: Path) -> tuple[int, int] | None:

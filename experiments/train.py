@@ -116,7 +116,7 @@ def study(config: Config, workdir: Path, *, judge_test: bool = True) -> dict:
     report.write_bytes(workdir / "run.flags", flags_text.encode())
     if done is None or not (workdir / "environment.json").is_file():
         finish.environment(workdir, dataset, split)
-    if done is None or not finish.has_data(workdir, dataset, split):
+    if done is None or not folder.has_data(workdir, dataset, split):
         checkpoint.save_dataset(workdir, dataset, split)
     place = folder.identity(workdir)
 

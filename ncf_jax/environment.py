@@ -1,6 +1,5 @@
 """What a run was made with: versions, devices, git commit, fingerprints."""
 
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import jax
 
 import ncf_jax
 from ncf_jax.types import Dataset, Split
-from ncf_jax.xla import THREADS_VARIABLE
+from ncf_jax.xla import host_threads
 
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint numpy pandas scikit-learn"
 
@@ -39,7 +38,7 @@ def environment(
         "device_kind": devices[0].device_kind,
         "device_platform": devices[0].platform,
         "device_count": len(devices),
-        "host_threads": os.environ.get(THREADS_VARIABLE, "one per core"),
+        "host_threads": host_threads(),
         "git_commit": commit,
         "git_dirty": dirty,
         "dataset": dataset.label,

@@ -61,3 +61,8 @@ def fix_threads() -> None:
     before JAX's first array; another number is chosen with that variable.
     """
     os.environ.setdefault(THREADS_VARIABLE, str(THREADS))
+
+
+def host_threads() -> str:
+    """How many threads XLA has on the host, as far as this process was told."""
+    return os.environ.get(THREADS_VARIABLE, "one per core")

@@ -20,7 +20,7 @@ from ncf_jax.fitting import compile_epoch, fit
 from ncf_jax.learners import learner_of
 from ncf_jax.models import apply_head
 from ncf_jax.models.ncf import NCF
-from ncf_jax.xla import THREADS_VARIABLE, compiler_options
+from ncf_jax.xla import compiler_options, host_threads
 
 
 def device() -> dict[str, Any]:
@@ -33,7 +33,7 @@ def device() -> dict[str, Any]:
         "platform": found.platform,
         "devices": jax.device_count(),
         "threads": len(affinity(0)) if affinity else os.cpu_count(),
-        "xla_threads": os.environ.get(THREADS_VARIABLE, "one per core"),
+        "xla_threads": host_threads(),
         "compiler_options": compiler_options(),
         "versions": {name: metadata.version(name) for name in names},
     }

@@ -103,6 +103,25 @@ def run(body: Callable[[], None], log: Path, kill_after: float | None = None) ->
     return Ended(process.exitcode, text, seconds)
 
 
+def kill(
+    afresh: Callable[[], object], body: Callable[[], None], log: Path, after: float
+) -> Ended:
+    """Runs a body, each time from `afresh`, and kills it while it is at work.
+
+    Args:
+      afresh: makes what must be there before.
+      body: of the process.
+      log: file for its output, written over.
+      after: seconds, to begin with; fewer where it was done before.
+    """
+    while True:
+        afresh()
+        ended = run(body, log, after)
+        if ended.code:
+            return ended
+        after *= 0.7
+
+
 def _child(body: Callable[[], None], log: str) -> None:
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for descriptor in (1, 2):

@@ -14,7 +14,7 @@ import numpy as np
 from ncf_jax.data.download import fetch
 from ncf_jax.data.releases import Release, content_sha256
 from tests.data.test_download import Server, archive_of, sends
-from tests.drills.children import Command, command, moments, run
+from tests.drills.children import Command, command, kill, moments, run
 from tests.drills.tries import Found, attempt
 from tests.experiments.test_resume import (
     assert_same_bits,
@@ -198,16 +198,17 @@ def drill(kind: Kind, scratch: Path, count: int, seed: int) -> Found:
 
     def one(number: int, moment: float) -> str | None:
         folder = scratch / f"try-{number}"
-        # Two tries at once take longer than the one that was measured.
-        killed, after = None, 1.5 * moment * whole.seconds
-        while killed is None or killed.code == 0:  # it was done before
+
+        def afresh() -> None:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(prototype, folder)
-            killed = run(kind.body(folder), folder.with_suffix(".log"), after)
-            after *= 0.7
+
+        # Two tries at once take longer than the one that was measured.
+        after, log = 1.5 * moment * whole.seconds, folder.with_suffix(".log")
+        killed = kill(afresh, kind.body(folder), log, after)
         if killed.code != -signal.SIGKILL:
             return f"to be killed, but {killed.code}: {killed.text[-300:]}"
-        again = run(kind.body(folder), folder.with_suffix(".log"))
+        again = run(kind.body(folder), log)
         if again.code:
             return f"killed, then {again.code}: {again.text[-300:]}"
         kind.same(folder, reference)
@@ -279,11 +280,12 @@ def download(scratch: Path, count: int, seed: int) -> Found:
         def one(number: int, moment: float) -> str | None:
             folder, log = scratch / f"try-{number}", scratch / f"{number}.log"
             wanted = {f"small/{name}": text for name, text in MEMBERS.items()}
-            killed, after = None, 1.5 * moment * whole.seconds
-            while killed is None or killed.code == 0:
-                shutil.rmtree(folder, ignore_errors=True)
-                killed = run(Fetch(release, folder), log, after)
-                after *= 0.7
+            killed = kill(
+                lambda: shutil.rmtree(folder, ignore_errors=True),
+                Fetch(release, folder),
+                log,
+                1.5 * moment * whole.seconds,
+            )
             there = contents(folder) if folder.exists() else {}
             if there not in ({}, wanted):
                 return f"half a release is visible: {sorted(there)}"

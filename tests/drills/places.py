@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.drills.children import begin, moments, run
+from tests.drills.children import begin, kill, moments, run
 from tests.drills.crashes import same_run, train
 from tests.drills.tries import Found, attempt
 
@@ -166,13 +166,14 @@ def clocks(scratch: Path, count: int, seed: int) -> Found:
 
     def one(number: int, moment: float) -> str | None:
         folder = scratch / f"try-{number}"
-        killed, after = None, moment * whole.seconds
-        while killed is None or killed.code == 0:  # it was done before
+
+        def afresh() -> None:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            hour = train(folder, **OPTIONS)._replace(clock=3600.0)
-            killed = run(hour, folder.with_suffix(".log"), after)
-            after *= 0.7
+
+        hour = train(folder, **OPTIONS)._replace(clock=3600.0)
+        after = moment * whole.seconds
+        killed = kill(afresh, hour, folder.with_suffix(".log"), after)
         if killed.code != -signal.SIGKILL:
             return f"to be killed, but {killed.code}: {killed.text[-300:]}"
         year = hour._replace(clock=365 * 86400.0)
